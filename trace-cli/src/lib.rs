@@ -1,0 +1,1 @@
+//! pktjourney: see ARCHITECTURE.md.

@@ -1,0 +1,2 @@
+//! The `pktjourney` command.
+fn main() {}
