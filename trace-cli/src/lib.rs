@@ -1,1 +1,8 @@
-//! pktjourney: see ARCHITECTURE.md.
+//! pktjourney follows each packet through the Linux kernel. Data flows one way:
+//!
+//! ```text
+//! source (live rings | file) → decode → journey::assembler → aggregate → sinks
+//! ```
+//!
+//! ARCHITECTURE.md has the map and the invariants.
+pub mod journey;
