@@ -6,3 +6,4 @@
 //!
 //! ARCHITECTURE.md has the map and the invariants.
 pub mod journey;
+pub mod kernel;

@@ -1,0 +1,7 @@
+//! What we learn about the machine we run on, before and beside tracing: the layout of the kernel's types, the names of
+//! its drop reasons and functions, its clocks and namespaces, and what it allows us to do.
+//!
+//! Nothing here loads a program or prints a line. Each part is plain data with a reader, so that a recording can carry
+//! what was true on the machine that made it, and be read on another.
+
+pub mod btf;
