@@ -5,3 +5,6 @@
 //! what was true on the machine that made it, and be read on another.
 
 pub mod btf;
+pub mod clock;
+pub mod drop_reason;
+pub mod offsets;
