@@ -34,7 +34,10 @@ pub const MAX_CPUS: u32 = 512;
 /// First byte of every record.
 #[repr(u8)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[allow(missing_docs, reason = "the table in the crate's documentation says what each is")]
+#[allow(
+    missing_docs,
+    reason = "the table in the crate's documentation says what each is"
+)]
 pub enum Kind {
     Segment = 1,
     Drop = 2,
@@ -462,6 +465,8 @@ pub struct Offsets {
     pub napi_dev: u32,
     /// `task_struct.pid`
     pub task_pid: u32,
+    /// `socket.sk`
+    pub socket_sk: u32,
 }
 
 impl Offsets {
@@ -497,6 +502,7 @@ impl Offsets {
         nf_pf: Self::ABSENT,
         napi_dev: Self::ABSENT,
         task_pid: Self::ABSENT,
+        socket_sk: Self::ABSENT,
     };
 }
 

@@ -1,0 +1,283 @@
+//! `send()` and `recv()`.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::bpf_probe_read_kernel;
+use trace_ebpf::{Counter, Hook, Kind, SocketEvent, SocketOp};
+
+use super::{alone, visit};
+use crate::{
+    maps::{Caller, caller, count, send},
+    memory::{Memory, Probe},
+    segment::{Detail, Pointer, Stamp, name_process, now, number, phase, stamp, thread},
+};
+
+const TCP: u16 = 6;
+
+/// A member of `struct tcp_sock`, through a `struct sock` pointer: the verifier knows only the latter.
+#[inline(always)]
+unsafe fn tcp_member(sk: u64, offset: usize) -> u32 {
+    // SAFETY: the helper checks the address.
+    unsafe { bpf_probe_read_kernel((sk as usize + offset) as *const u32).unwrap_or(0) }
+}
+
+#[inline(always)]
+unsafe fn protocol<M: Memory>(sk: *const c_void) -> u16 {
+    // SAFETY: `sk` is a live full socket; 5.10 has a byte here, later kernels two.
+    unsafe { M::load::<u16>(sk, offset!(sk_protocol)) & 0xff }
+}
+
+/// `inet_sendmsg(sock, msg, size)`, `inet6_sendmsg`: a process is in `send()`.
+#[inline(always)]
+pub fn send_entry<P: Probe>(probe: &P) {
+    let socket = probe.pointer(0);
+    // SAFETY: `socket` is live.
+    let sk = unsafe { P::Memory::load::<Pointer>(socket, offset!(socket_sk)).0 };
+    if sk.is_null() {
+        return;
+    }
+    let pid = thread();
+    let time = now();
+    alone(|cpu| {
+        // SAFETY: the entry is the running thread's own.
+        unsafe {
+            let key = number(cpu, sk);
+            if let Some(caller) = caller(pid) {
+                begin(caller, pid, key);
+                (*caller).start = time;
+                (*caller).seq = tcp_member(key, offset!(tcp_write_seq));
+            }
+        }
+    });
+}
+
+/// Takes the entry for a new call.
+#[inline(always)]
+unsafe fn begin(caller: *mut Caller, pid: u32, sk: u64) {
+    // SAFETY: the entry is the running thread's own.
+    unsafe {
+        (*caller).pid = pid;
+        (*caller).sk = sk;
+        (*caller).start = 0;
+        (*caller).write = 0;
+        (*caller).copy = 0;
+        (*caller).pieces = 0;
+    }
+}
+
+/// `tcp_sendmsg_locked(sk, …)`, `sock_alloc_send_pskb(sk, …)`: the data is about to be copied into sk_buffs.
+#[inline(always)]
+pub fn write<P: Probe>(probe: &P) {
+    let sk = probe.pointer(0);
+    let pid = thread();
+    alone(|cpu| {
+        // SAFETY: the entry is the running thread's own; `sk` is live.
+        unsafe {
+            let key = number(cpu, sk);
+            let Some(caller) = caller(pid) else { return };
+            let known = (*caller).pid == pid && (*caller).sk == key;
+            if known && (*caller).write != 0 {
+                return;
+            }
+            let protocol = protocol::<P::Memory>(sk);
+            if !known {
+                if protocol != TCP {
+                    return;
+                }
+                begin(caller, pid, key);
+                (*caller).seq = tcp_member(key, offset!(tcp_write_seq));
+            }
+            (*caller).write = now();
+        }
+    });
+}
+
+/// `sock_send_length(sk, ret, flags)`: `send()` is done.
+#[inline(always)]
+pub fn send_exit<P: Probe>(probe: &P) {
+    let sk = probe.pointer(0);
+    let pid = thread();
+    alone(|cpu| {
+        // SAFETY: the entry is the running thread's own; `sk` is live.
+        unsafe {
+            let key = number(cpu, sk);
+            let Some(caller) = caller(pid) else { return };
+            if (*caller).pid != pid || (*caller).sk != key {
+                return;
+            }
+            (*caller).pid = 0;
+            if protocol::<P::Memory>(sk) != TCP {
+                return;
+            }
+            let first = (*caller).seq;
+            let len = tcp_member(key, offset!(tcp_write_seq)).wrapping_sub(first);
+            if len == 0 {
+                return;
+            }
+            name_process(cpu, pid);
+            let start = if (*caller).start != 0 {
+                (*caller).start
+            } else {
+                (*caller).write
+            };
+            tell(SocketOp::Send, start, now(), key, first, len, pid);
+        }
+    });
+}
+
+#[inline(always)]
+fn tell(op: SocketOp, start: u64, end: u64, sk: u64, seq: u32, len: u32, pid: u32) {
+    // SAFETY: takes nothing.
+    let cpu = unsafe { aya_ebpf::helpers::bpf_get_smp_processor_id() } as u16;
+    let record = SocketEvent {
+        kind: Kind::Socket as u8,
+        op: op as u8,
+        bytes: size_of::<SocketEvent>() as u16,
+        cpu,
+        spare: 0,
+        start,
+        end,
+        sk,
+        seq,
+        len,
+        pid,
+        spare2: 0,
+    };
+    if !send((&raw const record).cast(), size_of::<SocketEvent>() as u64) {
+        count(Counter::RecordsLost);
+    }
+}
+
+/// `skb_copy_datagram_iovec(skb, len)`: `recv()` copies a piece.
+#[inline(always)]
+pub fn copy<P: Probe>(probe: &P) {
+    let skb = probe.pointer(0);
+    let len = probe.number(1) as u32;
+    // SAFETY: `skb` is live, and so is its socket if it has one.
+    unsafe {
+        let sk = P::Memory::load::<Pointer>(skb, offset!(skb_sk)).0;
+        let pid = thread();
+        if !sk.is_null() && protocol::<P::Memory>(sk) == TCP {
+            copy_tcp(sk, len, pid);
+            return;
+        }
+        let what = Stamp::at(Hook::Copy, phase::LOCAL);
+        let detail = Detail {
+            pid,
+            ..Default::default()
+        };
+        let taken = alone(|cpu| {
+            if !stamp::<P::Memory>(cpu, skb, what, detail).is_null() {
+                name_process(cpu, pid);
+            }
+        });
+        if taken.is_none() {
+            visit::<P::Memory>(skb, what, detail);
+        }
+    }
+}
+
+/// TCP: by sequence range, because the sk_buff in the queue may hold several packets' data.
+#[inline(always)]
+unsafe fn copy_tcp(sk: *const c_void, len: u32, pid: u32) {
+    alone(|cpu| {
+        // SAFETY: the entry is the running thread's own.
+        unsafe {
+            let key = number(cpu, sk);
+            let Some(caller) = caller(pid) else { return };
+            let first = tcp_member(key, offset!(tcp_copied_seq));
+            if (*caller).pid == pid && (*caller).sk == key && (*caller).copy != 0 {
+                if (*caller).copy_seq == first {
+                    return; // MSG_PEEK: nothing was taken
+                }
+                name_process(cpu, pid);
+                tell(
+                    SocketOp::Receive,
+                    (*caller).copy,
+                    0,
+                    key,
+                    (*caller).copy_seq,
+                    (*caller).copy_len,
+                    pid,
+                );
+                (*caller).pieces += 1;
+            } else {
+                begin(caller, pid, key);
+            }
+            (*caller).copy = now();
+            (*caller).copy_seq = first;
+            (*caller).copy_len = len;
+        }
+    });
+}
+
+/// `sock_recv_length(sk, ret, flags)`: `recv()` is done.
+#[inline(always)]
+pub fn recv_exit<P: Probe>(probe: &P) {
+    const MSG_PEEK: u64 = 2;
+    let sk = probe.pointer(0);
+    let flags = probe.number(2);
+    let pid = thread();
+    let Some(entry) = caller(pid) else { return };
+    // SAFETY: the entry is the running thread's own.
+    unsafe {
+        if (*entry).pid != pid || (*entry).copy == 0 {
+            return;
+        }
+        alone(|cpu| {
+            let key = number(cpu, sk);
+            if (*entry).sk != key {
+                return;
+            }
+            (*entry).pid = 0;
+            let copy = (*entry).copy;
+            (*entry).copy = 0;
+            if flags & MSG_PEEK != 0 {
+                return;
+            }
+            name_process(cpu, pid);
+            let several = (*entry).pieces != 0;
+            let time = now();
+            let end = if several { 0 } else { time };
+            tell(
+                SocketOp::Receive,
+                copy,
+                end,
+                key,
+                (*entry).copy_seq,
+                (*entry).copy_len,
+                pid,
+            );
+            if several {
+                tell(SocketOp::ReceiveEnd, 0, time, key, 0, 0, pid);
+            }
+        });
+    }
+}
+
+/// `tcp_retransmit_skb(sk, skb)`.
+#[inline(always)]
+pub fn retransmit<P: Probe>(probe: &P) {
+    let (sk, skb) = (probe.pointer(0), probe.pointer(1));
+    // SAFETY: both are live; `cb` of a TCP packet begins with tcp_skb_cb.
+    unsafe {
+        let seq = P::Memory::load::<u32>(skb, offset!(skb_cb) + offset!(tcp_cb_seq));
+        alone(|cpu| {
+            let key = number(cpu, sk);
+            tell(SocketOp::Retransmit, now(), 0, key, seq, 0, 0);
+        });
+    }
+}
+
+/// `__tcp_transmit_skb(sk, …)`: what is stamped next with this socket is the segment it builds.
+#[inline(always)]
+pub fn tcp_transmit<P: Probe>(probe: &P) {
+    let sk = probe.pointer(0);
+    alone(|cpu| {
+        // SAFETY: this CPU's state.
+        unsafe {
+            (*cpu).tcp_sk = number(cpu, sk);
+            (*cpu).tcp_time = now();
+        }
+    });
+}

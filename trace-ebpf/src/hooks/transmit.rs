@@ -1,0 +1,124 @@
+//! From IP output to the driver.
+
+use trace_ebpf::Hook;
+
+use super::{alone, visit, visit_argument};
+use crate::{
+    memory::Probe,
+    segment::{Detail, Stamp, bit, number, phase, slot_for, stamp_key},
+};
+
+/// Phases after which a packet can be given to a device. Not local delivery: that was another life.
+const ON_THE_WAY: u8 = bit(phase::EARLY)
+    | bit(phase::RECEIVE)
+    | bit(phase::FORWARD)
+    | bit(phase::OUTPUT)
+    | bit(phase::TRANSMIT)
+    | bit(phase::DRIVER);
+
+const OUTPUT: Stamp = Stamp {
+    // whatever was known of this address is over: an earlier life, or the inside of a tunnel
+    after: bit(0),
+    sender: true,
+    ..Stamp::at(Hook::IpOutput, phase::OUTPUT)
+};
+
+/// `__ip_local_out(net, sk, skb)`, `__ip6_local_out`.
+#[inline(always)]
+pub fn ip_output<P: Probe>(probe: &P) {
+    visit_argument(probe, 2, OUTPUT);
+}
+
+/// `ip6_xmit(sk, skb, …)`: TCP over IPv6.
+#[inline(always)]
+pub fn ip6_xmit<P: Probe>(probe: &P) {
+    visit_argument(probe, 1, OUTPUT);
+}
+
+/// `ip_finish_output2(net, sk, skb)`, `ip6_finish_output2`.
+#[inline(always)]
+pub fn neighbour<P: Probe>(probe: &P) {
+    visit_argument(probe, 2, Stamp::at(Hook::Neighbour, phase::TRANSMIT));
+}
+
+/// `net_dev_queue(skb)` or `__dev_queue_xmit(skb, …)`.
+#[inline(always)]
+pub fn dev_queue<P: Probe>(probe: &P) {
+    let what = Stamp {
+        after: ON_THE_WAY,
+        device: true,
+        sender: true,
+        ..Stamp::at(Hook::DevQueue, phase::TRANSMIT)
+    };
+    visit_argument(probe, 0, what);
+}
+
+/// `qdisc_enqueue(qdisc, txq, skb)`.
+#[inline(always)]
+pub fn qdisc_enqueue<P: Probe>(probe: &P) {
+    visit_argument(
+        probe,
+        2,
+        Stamp {
+            hands: true,
+            ..Stamp::at(Hook::QdiscEnqueue, phase::TRANSMIT)
+        },
+    );
+}
+
+/// `qdisc_dequeue(qdisc, txq, packets, skb)`; `skb` is null when the queue was empty, and the first of a
+/// list when several were taken.
+#[inline(always)]
+pub fn qdisc_dequeue<P: Probe>(probe: &P) {
+    let skb = probe.pointer(3);
+    if !skb.is_null() {
+        visit::<P::Memory>(
+            skb,
+            Stamp::at(Hook::QdiscDequeue, phase::TRANSMIT),
+            Detail::default(),
+        );
+    }
+}
+
+/// `net_dev_start_xmit(skb, dev)`.
+#[inline(always)]
+pub fn start_xmit<P: Probe>(probe: &P) {
+    let what = Stamp {
+        after: ON_THE_WAY,
+        device: true,
+        ..Stamp::at(Hook::StartXmit, phase::DRIVER)
+    };
+    visit_argument(probe, 0, what);
+}
+
+/// `net_dev_xmit(skb, rc, dev, len)`: the driver has it and may have freed it: its address is a key only.
+#[inline(always)]
+pub fn xmit_done<P: Probe>(probe: &P) {
+    let skb = probe.pointer(0);
+    let code = probe.number(1) as u16;
+    alone(|cpu| {
+        let what = Stamp {
+            opens: false,
+            hands: true,
+            ..Stamp::at(Hook::XmitDone, phase::DRIVER)
+        };
+        // SAFETY: `opens` is false.
+        unsafe {
+            let key = number(cpu, skb);
+            let slot = slot_for(cpu, key);
+            // on a backlog already (loopback, veth): the next leg has begun
+            if !slot.is_null() && (*slot).phase == phase::DRIVER {
+                stamp_key::<P::Memory>(
+                    cpu,
+                    skb,
+                    key,
+                    what,
+                    Detail {
+                        b: code,
+                        ..Default::default()
+                    },
+                );
+            }
+        }
+    });
+}

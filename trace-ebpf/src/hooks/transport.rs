@@ -1,0 +1,187 @@
+//! TCP, UDP and ICMP take the packet, and queue it on a socket.
+
+use core::ffi::c_void;
+
+use trace_ebpf::{Hook, flags};
+
+use super::{alone, receive::receiving, visit};
+use crate::{
+    memory::{Memory as _, Probe},
+    segment::{Detail, Stamp, now, number, phase, stamp_key},
+};
+
+/// `tcp_v4_rcv(skb)`, `udp_rcv(skb)`, `icmp_rcv(skb)` and their IPv6 sisters.
+#[inline(always)]
+pub fn transport<P: Probe>(probe: &P) {
+    receiving(probe, Stamp::at(Hook::Transport, phase::LOCAL));
+}
+
+/// `tcp_v4_rcv` or `tcp_v6_rcv` returned: the packet may be gone, its address is a key only.
+#[inline(always)]
+pub fn transport_done<P: Probe>(probe: &P) {
+    let skb = probe.pointer(0);
+    alone(|cpu| {
+        let what = Stamp {
+            opens: false,
+            hands: true,
+            ..Stamp::at(Hook::TransportDone, phase::LOCAL)
+        };
+        // SAFETY: `opens` is false.
+        unsafe {
+            stamp_key::<P::Memory>(cpu, skb, number(cpu, skb), what, Detail::default());
+        }
+    });
+}
+
+/// `tcp_probe(sk, skb)`: an established socket has been found.
+#[inline(always)]
+pub fn tcp_socket<P: Probe>(probe: &P) {
+    socket_takes(probe, Hook::TcpSocket, false);
+}
+
+/// `tcp_add_backlog(sk, skb, …)`: the socket is in use by a process; it takes the packet when it is done.
+#[inline(always)]
+pub fn tcp_backlog<P: Probe>(probe: &P) {
+    socket_takes(probe, Hook::TcpBacklog, true);
+}
+
+#[inline(always)]
+fn socket_takes<P: Probe>(probe: &P, hook: Hook, hands: bool) {
+    let (sk, skb) = (probe.pointer(0), probe.pointer(1));
+    let what = Stamp {
+        hands,
+        ..Stamp::at(hook, phase::LOCAL)
+    };
+    // SAFETY: both are live.
+    let taken = alone(|cpu| unsafe {
+        let socket = number(cpu, sk);
+        let key = number(cpu, skb);
+        (*cpu).receiving = key;
+        stamp_key::<P::Memory>(
+            cpu,
+            skb,
+            key,
+            what,
+            Detail {
+                sk: socket,
+                ..Default::default()
+            },
+        );
+    });
+    if taken.is_none() {
+        visit::<P::Memory>(skb, what, Detail::default());
+    }
+}
+
+/// `sk_data_ready(sk)` or `sock_def_readable(sk)`: the packet that this CPU is receiving was queued.
+/// The hook is not told which packet; the port says whether it is the one.
+#[inline(always)]
+pub fn queued<P: Probe>(probe: &P) {
+    const AF_INET: u16 = 2;
+    const AF_INET6: u16 = 10;
+    let sk = probe.pointer(0);
+    // SAFETY: `sk` is live.
+    unsafe {
+        let family = P::Memory::load::<u16>(sk, offset!(sk_family));
+        if family != AF_INET && family != AF_INET6 {
+            return;
+        }
+        let port = P::Memory::load::<u16>(sk, offset!(sk_num));
+        alone(|cpu| {
+            let key = (*cpu).receiving;
+            if key == 0 {
+                return;
+            }
+            let socket = number(cpu, sk);
+            let what = Stamp {
+                opens: false,
+                hands: true,
+                ..Stamp::at(Hook::Queued, phase::LOCAL)
+            };
+            let slot = crate::segment::slot_for(cpu, key);
+            if slot.is_null() || !destined(slot, port, socket) {
+                return;
+            }
+            let stamped = stamp_key::<P::Memory>(
+                cpu,
+                core::ptr::null(),
+                key,
+                what,
+                Detail {
+                    sk: socket,
+                    ..Default::default()
+                },
+            );
+            (*cpu).receiving = 0;
+            if !stamped.is_null() {
+                (*cpu).waking = key;
+                (*cpu).waking_time = (*stamped).last;
+            }
+        });
+    }
+}
+
+/// Whether the packet in the slot is for a socket bound to `port` (or, for raw sockets, of protocol `port`).
+#[inline(always)]
+unsafe fn destined(slot: *const crate::maps::Slot, port: u16, socket: u64) -> bool {
+    // SAFETY: constant offsets below PACKET_BYTES, or masked.
+    unsafe {
+        if (*slot).head.sk == socket {
+            return true;
+        }
+        if (*slot).head.flags & flags::PACKET == 0 {
+            return true;
+        }
+        let body = (&raw const (*slot).body).cast::<u8>();
+        let byte = |at: usize| core::ptr::read_volatile(body.add(at));
+        let (protocol, l4) = if byte(0) >> 4 == 4 {
+            (byte(9), usize::from(byte(0) & 15) * 4)
+        } else {
+            (byte(6), 40)
+        };
+        if !matches!(protocol, 6 | 17 | 136) {
+            return true;
+        }
+        let at = (l4 + 2) & 62;
+        u16::from_be_bytes([byte(at), byte(at + 1)]) == port
+    }
+}
+
+/// `sched_waking(task)`, right inside `sk_data_ready`: the reader is woken.
+#[inline(always)]
+pub fn waking<P: Probe>(probe: &P) {
+    let Some(cpu) = crate::maps::this_cpu() else {
+        return;
+    };
+    // SAFETY: a plain read; most wake-ups have nothing to do with us and end here.
+    if unsafe { core::ptr::read_volatile(&raw const (*cpu).waking) } == 0 {
+        return;
+    }
+    let task: *const c_void = probe.pointer(0);
+    // SAFETY: `task` is live; the packet's address is a key only.
+    unsafe {
+        let pid = P::Memory::load::<u32>(task, offset!(task_pid));
+        alone(|cpu| {
+            let key = (*cpu).waking;
+            (*cpu).waking = 0;
+            // what is woken later was not woken by this packet
+            if now() - (*cpu).waking_time < 50_000 {
+                let what = Stamp {
+                    opens: false,
+                    hands: true,
+                    ..Stamp::at(Hook::Wakeup, phase::LOCAL)
+                };
+                stamp_key::<P::Memory>(
+                    cpu,
+                    core::ptr::null(),
+                    key,
+                    what,
+                    Detail {
+                        pid,
+                        ..Default::default()
+                    },
+                );
+            }
+        });
+    }
+}

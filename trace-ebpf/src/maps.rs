@@ -1,0 +1,235 @@
+//! All state the programs keep: one structure a CPU, one array of callers, the counters and the rings.
+
+use core::ptr::{addr_of_mut, read_volatile};
+
+use aya_ebpf::{
+    btf_maps::{ArrayOfMaps, RingBuf},
+    macros::{btf_map, map},
+    maps::{Array, PerCpuArray},
+};
+use trace_ebpf::{
+    COUNTERS as COUNTER_COUNT, Config, Counter, MAX_CPUS, Offsets, PACKET_BYTES, SLOTS_PER_CPU,
+    SegmentHead,
+};
+
+/// Where the kernel keeps what we read; filled by the loader.
+#[unsafe(no_mangle)]
+pub static OFFSETS: Offsets = Offsets::NONE;
+
+/// What user space asks for; filled by the loader.
+#[unsafe(no_mangle)]
+pub static CONFIG: Config = Config {
+    filter: 0,
+    filter_ethertype: 0,
+    filter_protocol: 0,
+    filter_port: 0,
+    filter_host_len: 0,
+    filter_host: [0; 16],
+    filter_netns: 0,
+    kfree_has_reason: 0,
+    stacks: 0,
+    only_drops: 0,
+};
+
+/// Volatile, so that the compiler does not fold the initial value in.
+#[inline(always)]
+pub fn constant<T: Copy>(field: *const T) -> T {
+    // SAFETY: only called by `offset!` and `config!`, with the address of a field of a static.
+    unsafe { read_volatile(field) }
+}
+
+/// `offset!(skb_len)`: a member's offset; a constant to the verifier.
+macro_rules! offset {
+    ($field:ident) => {
+        crate::maps::constant(&raw const crate::maps::OFFSETS.$field) as usize
+    };
+}
+/// `config!(stacks)`.
+macro_rules! config {
+    ($field:ident) => {
+        crate::maps::constant(&raw const crate::maps::CONFIG.$field)
+    };
+}
+
+/// Room for a slot's packet bytes and entries. A power of two, so that a mask bounds every write.
+pub const BODY: usize = 512;
+
+/// One packet's segment while it is being written. The first [`size_of::<SegmentHead>`] + `end` bytes
+/// are sent.
+#[repr(C)]
+pub struct Slot {
+    pub head: SegmentHead,
+    pub body: [u8; BODY],
+    /// Time of the latest stamp.
+    pub last: u64,
+    /// Bytes of `body` in use.
+    pub end: u32,
+    /// Where the packet is now; a [`crate::segment::phase`].
+    pub phase: u8,
+    /// The packet is refused by the filter: remember that, write nothing.
+    pub ignored: u8,
+    /// A poll was noted for this leg.
+    pub polled: u8,
+    /// The packet was handed over; pushing it out now loses nothing.
+    pub handed: u8,
+    pub ifindex: u32,
+    pub netns: u32,
+}
+
+/// What a CPU is doing, so that the next packet's segment can say it.
+#[repr(C)]
+pub struct Cpu {
+    /// A program is at work here; whatever interrupts it must not touch the slots.
+    pub busy: u32,
+    /// Entries of `hooks` in use.
+    pub depth: u32,
+    /// A pointer is written here and read back as a number (the verifier allows no arithmetic on pointers).
+    pub number: u64,
+    /// The interrupt being handled, 0 outside of one.
+    pub irq_time: u64,
+    /// When NAPI was scheduled, since the last NET_RX softirq; 0 when it was not.
+    pub raise_time: u64,
+    /// Start of the interrupt that scheduled it, 0 when it was none.
+    pub raise_irq_time: u64,
+    /// The same two of the softirq that runs now.
+    pub cause_time: u64,
+    pub cause_irq_time: u64,
+    /// Start of the NET_RX softirq, 0 outside of one.
+    pub softirq_time: u64,
+    /// Start of the poll.
+    pub poll_start: u64,
+    pub poll_number: u32,
+    pub irq: u16,
+    pub raise_irq: u16,
+    pub cause_irq: u16,
+    /// No poll has ended yet in this softirq.
+    pub first_poll: u8,
+    /// The poll brought a packet that we follow.
+    pub poll_used: u8,
+    pub pad: u32,
+    /// The packet that a receive hook saw last, and the one that `sk_data_ready` was called for just now.
+    pub receiving: u64,
+    pub waking: u64,
+    pub waking_time: u64,
+    /// The packet inside `napi_gro_receive`.
+    pub gro: u64,
+    /// The socket inside `__tcp_transmit_skb`, and since when.
+    pub tcp_sk: u64,
+    pub tcp_time: u64,
+    /// kretprobe only: the packets inside `nf_hook_slow` or `tcp_v4_rcv`, innermost last.
+    pub calls: [Call; 8],
+    /// Devices and processes whose names were sent: direct-mapped.
+    pub devices: [u64; 64],
+    pub processes: [u32; 128],
+    pub slots: [Slot; SLOTS_PER_CPU as usize],
+}
+
+/// A function entered, whose return is awaited.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Call {
+    pub skb: u64,
+    pub pid: u32,
+    pub hook: u32,
+}
+
+/// A thread inside `send()` or `recv()` on a socket: direct-mapped by thread id.
+#[repr(C)]
+pub struct Caller {
+    pub sk: u64,
+    /// `send()` entered; 0 where that is not probed.
+    pub start: u64,
+    /// The data began to be copied into sk_buffs.
+    pub write: u64,
+    /// First piece copied by `recv()` that was not sent up yet.
+    pub copy: u64,
+    pub copy_seq: u32,
+    pub copy_len: u32,
+    pub seq: u32,
+    pub pid: u32,
+    /// Pieces of this `recv()` already sent up.
+    pub pieces: u32,
+    pub pad: u32,
+}
+
+/// Callers remembered at the same time; two threads that share a place lose the older one's times.
+pub const CALLERS: u32 = 8192;
+
+#[map]
+static CPU: PerCpuArray<Cpu> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static CALLS: Array<Caller> = Array::with_max_entries(CALLERS, 0);
+#[map]
+static COUNTERS: PerCpuArray<[u64; COUNTER_COUNT as usize]> = PerCpuArray::with_max_entries(1, 0);
+/// Only the outer map's shape counts; the loader makes the rings, of the size asked for.
+#[btf_map]
+static RINGS: ArrayOfMaps<RingBuf<[u64; 8], 4096>, { MAX_CPUS as usize }> = ArrayOfMaps::new();
+
+#[inline(always)]
+pub fn this_cpu() -> Option<*mut Cpu> {
+    CPU.get_ptr_mut(0)
+}
+
+#[inline(always)]
+pub fn caller(pid: u32) -> Option<*mut Caller> {
+    CALLS.get_ptr_mut(pid & (CALLERS - 1))
+}
+
+#[inline(always)]
+pub fn count(what: Counter) {
+    if let Some(counters) = COUNTERS.get_ptr_mut(0) {
+        // SAFETY: `what` is below COUNTERS; the value is this CPU's own.
+        unsafe { *addr_of_mut!((*counters)[what as usize]) += 1 }
+    }
+}
+
+/// Copies `bytes` bytes to this CPU's ring, without waking the reader.
+#[inline(always)]
+pub fn send(data: *const u8, bytes: u64) -> bool {
+    const NO_WAKEUP: u64 = 1;
+    const FORCE_WAKEUP: u64 = 2;
+    const AVAILABLE: u64 = 0;
+    const SIZE: u64 = 1;
+    // SAFETY: plain helper calls; the verifier checks `data` and `bytes`.
+    unsafe {
+        let cpu = aya_ebpf::helpers::bpf_get_smp_processor_id();
+        let Some(ring) = RINGS.get(cpu) else {
+            return false;
+        };
+        let ring = core::ptr::from_ref(ring).cast_mut().cast();
+        let waiting = aya_ebpf::helpers::generated::bpf_ringbuf_query(ring, AVAILABLE);
+        let size = aya_ebpf::helpers::generated::bpf_ringbuf_query(ring, SIZE);
+        // The reader polls; it is woken only when it is late: once, as the ring passes half full.
+        let half = size / 2;
+        let late = waiting > half && waiting < half + 1024;
+        let flags = if late { FORCE_WAKEUP } else { NO_WAKEUP };
+        aya_ebpf::helpers::generated::bpf_ringbuf_output(ring, data.cast_mut().cast(), bytes, flags)
+            == 0
+    }
+}
+
+/// Room for a record of fixed size in this CPU's ring.
+#[inline(always)]
+pub fn reserve<T>() -> Option<*mut T> {
+    // SAFETY: plain helper calls; a null pointer is none.
+    unsafe {
+        let ring = RINGS.get(aya_ebpf::helpers::bpf_get_smp_processor_id())?;
+        let ring = core::ptr::from_ref(ring).cast_mut().cast();
+        let room =
+            aya_ebpf::helpers::generated::bpf_ringbuf_reserve(ring, size_of::<T>() as u64, 0);
+        if room.is_null() {
+            None
+        } else {
+            Some(room.cast())
+        }
+    }
+}
+
+/// Hands a reserved record over, without waking the reader.
+#[inline(always)]
+pub fn submit<T>(record: *mut T) {
+    // SAFETY: `record` came from `reserve`.
+    unsafe { aya_ebpf::helpers::generated::bpf_ringbuf_submit(record.cast(), 1) }
+}
+
+const _: () = assert!(PACKET_BYTES < BODY);

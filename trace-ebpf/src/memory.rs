@@ -1,0 +1,131 @@
+//! Reading kernel memory. What differs between probe kinds is only this: behind tp_btf and fentry the
+//! verifier knows the pointers' types and allows plain loads; behind raw_tp and kprobe every read is a helper call.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    EbpfContext as _,
+    helpers::bpf_probe_read_kernel,
+    programs::{
+        BtfTracePointContext, FEntryContext, FExitContext, ProbeContext, RawTracePointContext,
+        RetProbeContext,
+    },
+};
+
+/// A way of reading a structure member.
+pub trait Memory {
+    /// The value at `base + offset`, zero where it cannot be read.
+    ///
+    /// # Safety
+    /// `base` is a kernel pointer given to the program, `offset` that of a member of type `T`.
+    unsafe fn load<T: Copy + Default>(base: *const c_void, offset: usize) -> T;
+}
+
+/// Plain loads through pointers whose BTF type the verifier knows.
+pub struct Direct;
+/// `bpf_probe_read_kernel`.
+pub struct Helper;
+
+impl Memory for Direct {
+    #[inline(always)]
+    unsafe fn load<T: Copy + Default>(base: *const c_void, offset: usize) -> T {
+        // SAFETY: the verifier checks the access against the pointer's BTF type; a fault reads as zero.
+        unsafe { core::ptr::read_volatile(base.cast::<u8>().add(offset).cast::<T>()) }
+    }
+}
+
+impl Memory for Helper {
+    #[inline(always)]
+    unsafe fn load<T: Copy + Default>(base: *const c_void, offset: usize) -> T {
+        // SAFETY: the helper checks the address itself.
+        unsafe {
+            bpf_probe_read_kernel(base.cast::<u8>().wrapping_add(offset).cast::<T>())
+                .unwrap_or_default()
+        }
+    }
+}
+
+/// A probe's context: its arguments, whichever kind it is.
+pub trait Probe {
+    /// How members of what the arguments point to are read.
+    type Memory: Memory;
+    /// Argument `n` as a pointer.
+    fn pointer(&self, n: usize) -> *const c_void;
+    /// Argument `n` as a number.
+    fn number(&self, n: usize) -> u64;
+    /// The raw context, for helpers.
+    fn raw(&self) -> *mut c_void;
+}
+
+macro_rules! probe {
+    ($context:ty, $memory:ty) => {
+        impl Probe for $context {
+            type Memory = $memory;
+            #[inline(always)]
+            fn pointer(&self, n: usize) -> *const c_void {
+                self.arg(n)
+            }
+            #[inline(always)]
+            fn number(&self, n: usize) -> u64 {
+                self.arg(n)
+            }
+            #[inline(always)]
+            fn raw(&self) -> *mut c_void {
+                self.as_ptr()
+            }
+        }
+    };
+}
+probe!(BtfTracePointContext, Direct);
+probe!(FEntryContext, Direct);
+probe!(FExitContext, Direct);
+probe!(RawTracePointContext, Helper);
+
+impl Probe for ProbeContext {
+    type Memory = Helper;
+    #[inline(always)]
+    fn pointer(&self, n: usize) -> *const c_void {
+        self.arg(n).unwrap_or(core::ptr::null())
+    }
+    #[inline(always)]
+    fn number(&self, n: usize) -> u64 {
+        self.arg(n).unwrap_or(0)
+    }
+    #[inline(always)]
+    fn raw(&self) -> *mut c_void {
+        self.as_ptr()
+    }
+}
+
+/// At a function's return there are no arguments, only the value returned.
+pub struct Returned<'a>(pub &'a RetProbeContext);
+
+impl Returned<'_> {
+    /// The value returned.
+    #[inline(always)]
+    pub fn value(&self) -> u64 {
+        self.0.ret()
+    }
+}
+
+/// A netfilter program's context: `struct bpf_nf_ctx { state, skb }` (net/netfilter/nf_bpf_link.c).
+#[derive(Clone, Copy)]
+pub struct NetfilterContext(pub *mut c_void);
+
+impl Probe for NetfilterContext {
+    type Memory = Direct;
+    /// 0 is the `nf_hook_state`, 1 the sk_buff.
+    #[inline(always)]
+    fn pointer(&self, n: usize) -> *const c_void {
+        // SAFETY: the verifier knows both members of bpf_nf_ctx as pointers with BTF types.
+        unsafe { core::ptr::read_volatile(self.0.cast::<*const c_void>().add(n)) }
+    }
+    #[inline(always)]
+    fn number(&self, _n: usize) -> u64 {
+        0
+    }
+    #[inline(always)]
+    fn raw(&self) -> *mut c_void {
+        self.0
+    }
+}
