@@ -7,4 +7,7 @@
 pub mod btf;
 pub mod clock;
 pub mod drop_reason;
+pub mod features;
+pub mod netns;
 pub mod offsets;
+pub mod symbols;

@@ -1,0 +1,511 @@
+//! What this kernel and our privileges allow. Tried wherever it can be tried, rather than inferred from a version: the
+//! hardened kernels that users have do not follow the versions.
+//!
+//! [`Facts`] is plain data, so that a recording can say what the machine was like. Which kinds of probe work is
+//! answered by the probe loader, which fills [`Facts::probes`] in.
+
+use std::{fs, path::Path};
+
+use aya::{maps::MapType, sys::is_map_supported};
+use serde::{Deserialize, Serialize};
+
+use super::btf::{Btf, BtfError};
+
+/// The oldest kernel we run on: the first long-term one with BPF ring buffers and `CAP_BPF`.
+pub const OLDEST: (u32, u32) = (5, 10);
+
+/// Whether something works.
+#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// It was not tried.
+    #[default]
+    Untried,
+    /// It was tried and works.
+    Yes,
+    /// It was tried and failed: this is what the kernel said.
+    No(String),
+}
+
+impl Answer {
+    /// Whether it was tried and works.
+    pub fn is_yes(&self) -> bool {
+        *self == Self::Yes
+    }
+
+    /// From the result of trying.
+    pub fn of<T, E: std::error::Error>(result: Result<T, E>) -> Self {
+        match result {
+            Ok(_) => Self::Yes,
+            Err(error) => Self::No(chain(&error)),
+        }
+    }
+}
+
+/// An error and what caused it, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+/// Which kinds of probe can be loaded and attached; filled in by the loader.
+#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ProbeKinds {
+    /// BTF tracepoints.
+    pub tp_btf: Answer,
+    /// Raw tracepoints.
+    pub raw_tp: Answer,
+    /// Function entry and exit by trampolines (`fentry`, `fexit`).
+    pub fentry: Answer,
+    /// Function entry and exit by breakpoints (`kprobe`, `kretprobe`).
+    pub kprobe: Answer,
+    /// Netfilter links.
+    pub nf: Answer,
+}
+
+/// Capabilities in effect, of those that matter here.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Capabilities {
+    /// CAP_BPF: load programs, make maps.
+    pub bpf: bool,
+    /// CAP_PERFMON: read kernel memory, attach to tracepoints and functions.
+    pub perfmon: bool,
+    /// CAP_NET_ADMIN: netfilter links.
+    pub net_admin: bool,
+    /// CAP_SYS_ADMIN: includes the first two; enter namespaces.
+    pub sys_admin: bool,
+    /// CAP_SYSLOG: see kernel addresses in kallsyms.
+    pub syslog: bool,
+}
+
+impl Capabilities {
+    /// From the `CapEff` line of a `/proc/<pid>/status`.
+    fn from_status(status: &str) -> Self {
+        let mask = field(status, "CapEff:")
+            .and_then(|hex| u64::from_str_radix(hex, 16).ok())
+            .unwrap_or(0);
+        // Numbers from include/uapi/linux/capability.h.
+        let has = |number: u32| mask >> number & 1 != 0;
+        Self {
+            net_admin: has(12),
+            sys_admin: has(21),
+            syslog: has(34),
+            perfmon: has(38),
+            bpf: has(39),
+        }
+    }
+
+    /// Names of those that tracing lacks.
+    fn missing(self) -> Vec<&'static str> {
+        [("CAP_BPF", self.bpf), ("CAP_PERFMON", self.perfmon)]
+            .into_iter()
+            .filter(|(_, held)| !held && !self.sys_admin)
+            .map(|(name, _)| name)
+            .collect()
+    }
+}
+
+/// What `/sys/kernel/security/lockdown` says.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lockdown {
+    /// The file is not there: the kernel has no lockdown, or securityfs is not mounted.
+    #[default]
+    Unknown,
+    /// Off.
+    None,
+    /// No changing of the kernel.
+    Integrity,
+    /// No reading of kernel memory either: no tracing.
+    Confidentiality,
+}
+
+impl Lockdown {
+    /// `none [integrity] confidentiality`: the one in brackets is in force.
+    fn parse(text: &str) -> Self {
+        match text
+            .split_once('[')
+            .and_then(|(_, rest)| rest.split_once(']'))
+            .map(|(state, _)| state)
+        {
+            Some("none") => Self::None,
+            Some("integrity") => Self::Integrity,
+            Some("confidentiality") => Self::Confidentiality,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// What we found out about the machine and about ourselves on it.
+#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Facts {
+    /// `uname -r`.
+    pub release: String,
+    /// Major and minor number of the release, where it begins with such.
+    pub version: Option<(u32, u32)>,
+    /// `uname -m`.
+    pub architecture: String,
+    /// Whether this program was built for little endian.
+    pub little_endian: bool,
+    /// Effective user id.
+    pub euid: u32,
+    /// Whether we are outside of any user namespace. Inside of one, root and capabilities do not count for eBPF.
+    pub initial_user_namespace: bool,
+    /// Capabilities in effect.
+    pub capabilities: Capabilities,
+    /// Whether the kernel's BTF was there and could be read.
+    pub btf: Answer,
+    /// Whether `bpf()` made us a map: what security modules, seccomp and the capabilities come to.
+    pub bpf: Answer,
+    /// Lockdown state.
+    pub lockdown: Lockdown,
+    /// `kernel.unprivileged_bpf_disabled`.
+    pub unprivileged_bpf_disabled: Option<i32>,
+    /// `kernel.perf_event_paranoid`.
+    pub perf_event_paranoid: Option<i32>,
+    /// `kernel.bpf_stats_enabled`: whether each program run is timed, which costs.
+    pub bpf_stats_enabled: Option<bool>,
+    /// Kinds of probe, once the loader has tried them.
+    pub probes: ProbeKinds,
+}
+
+impl Facts {
+    /// Looks and tries. Takes what came of reading BTF, so that it is read only once.
+    pub fn gather(btf: Result<&Btf, &BtfError>) -> Self {
+        let uname = rustix::system::uname();
+        let release = uname.release().to_string_lossy().into_owned();
+        let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+        let sysctl = |name: &str| -> Option<i32> {
+            let path = Path::new("/proc/sys/kernel").join(name);
+            fs::read_to_string(path).ok()?.trim().parse().ok()
+        };
+        Self {
+            version: parse_version(&release),
+            release,
+            architecture: uname.machine().to_string_lossy().into_owned(),
+            little_endian: cfg!(target_endian = "little"),
+            euid: rustix::process::geteuid().as_raw(),
+            initial_user_namespace: is_initial_user_namespace(),
+            capabilities: Capabilities::from_status(&status),
+            btf: match btf {
+                Ok(_) => Answer::Yes,
+                Err(error) => Answer::No(chain(error)),
+            },
+            bpf: match is_map_supported(MapType::Array) {
+                Ok(true) => Answer::Yes,
+                Ok(false) => Answer::No("no array maps".to_owned()),
+                Err(error) => Answer::No(chain(&error)),
+            },
+            lockdown: fs::read_to_string("/sys/kernel/security/lockdown")
+                .map_or(Lockdown::Unknown, |text| Lockdown::parse(&text)),
+            unprivileged_bpf_disabled: sysctl("unprivileged_bpf_disabled"),
+            perf_event_paranoid: sysctl("perf_event_paranoid"),
+            bpf_stats_enabled: sysctl("bpf_stats_enabled").map(|value| value != 0),
+            probes: ProbeKinds::default(),
+        }
+    }
+
+    /// Whether this architecture is known to work; `aarch64` should, but is tested less.
+    pub fn is_experimental(&self) -> bool {
+        self.architecture == "aarch64"
+    }
+}
+
+/// What stands in the way of tracing at all: what, why, and what to do about it.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Obstacle {
+    /// Not an architecture that we support.
+    #[error(
+        "cannot trace on {architecture}: pktjourney knows the calling conventions of x86_64 and aarch64 (little endian) \
+         only; record on such a machine and read the recording here with -r"
+    )]
+    Architecture {
+        /// `uname -m`.
+        architecture: String,
+    },
+    /// Older than [`OLDEST`].
+    #[error(
+        "cannot trace on Linux {release}: its eBPF lacks what pktjourney builds on; use Linux {}.{} or newer",
+        OLDEST.0, OLDEST.1
+    )]
+    TooOld {
+        /// `uname -r`.
+        release: String,
+    },
+    /// The kernel does not describe its types.
+    #[error(
+        "cannot trace: the kernel's type information is not usable ({why}); use a kernel built with \
+         CONFIG_DEBUG_INFO_BTF=y, and in a container mount /sys"
+    )]
+    NoBtf {
+        /// What came of reading it.
+        why: String,
+    },
+    /// Kernel lockdown forbids reading kernel memory.
+    #[error(
+        "cannot trace: kernel lockdown is in confidentiality mode, which forbids programs to read kernel memory; \
+         boot with lockdown=integrity or without lockdown"
+    )]
+    Lockdown,
+    /// Capabilities are missing.
+    #[error(
+        "not permitted to trace: {} missing (effective user id {euid}); run as root (sudo), or grant the program \
+         the capabilities with: setcap cap_bpf,cap_perfmon,cap_net_admin,cap_syslog+ep <path of pktjourney>",
+        missing.join(" and ")
+    )]
+    Privilege {
+        /// Effective user id.
+        euid: u32,
+        /// Capabilities that are missing.
+        missing: Vec<&'static str>,
+    },
+    /// Root of a user namespace is not root.
+    #[error(
+        "not permitted to trace: this is a user namespace (a rootless container?), whose root has no power over the \
+         kernel; run on the host, or in a container started by the host's root with --privileged"
+    )]
+    UserNamespace,
+    /// The capabilities are there, and still `bpf()` is refused.
+    #[error(
+        "not permitted to trace: the kernel refuses bpf() in spite of all capabilities ({why}); a seccomp filter or \
+         security module forbids it: in a container use --privileged, or --security-opt seccomp=unconfined"
+    )]
+    Refused {
+        /// What the kernel said.
+        why: String,
+    },
+}
+
+impl Obstacle {
+    /// The exit code that tells scripts which it is: 3 missing privilege, 4 the kernel cannot.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Privilege { .. } | Self::UserNamespace | Self::Refused { .. } => 3,
+            Self::Architecture { .. }
+            | Self::TooOld { .. }
+            | Self::NoBtf { .. }
+            | Self::Lockdown => 4,
+        }
+    }
+}
+
+/// Whether there is any point in going on to load probes. What no privilege would help against is named first.
+pub fn require(facts: &Facts) -> Result<(), Obstacle> {
+    if !facts.little_endian || !matches!(facts.architecture.as_str(), "x86_64" | "aarch64") {
+        return Err(Obstacle::Architecture {
+            architecture: facts.architecture.clone(),
+        });
+    }
+    if facts.version.is_some_and(|version| version < OLDEST) {
+        return Err(Obstacle::TooOld {
+            release: facts.release.clone(),
+        });
+    }
+    if let Answer::No(why) = &facts.btf {
+        return Err(Obstacle::NoBtf { why: why.clone() });
+    }
+    if facts.lockdown == Lockdown::Confidentiality {
+        return Err(Obstacle::Lockdown);
+    }
+    let missing = facts.capabilities.missing();
+    if !missing.is_empty() {
+        return Err(Obstacle::Privilege {
+            euid: facts.euid,
+            missing,
+        });
+    }
+    match &facts.bpf {
+        Answer::No(_) if !facts.initial_user_namespace => Err(Obstacle::UserNamespace),
+        Answer::No(why) => Err(Obstacle::Refused { why: why.clone() }),
+        _ => Ok(()),
+    }
+}
+
+/// `6.18.44-custom` → (6, 18).
+fn parse_version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+/// The initial user namespace maps all ids to themselves. (A kernel without user namespaces has no such file.)
+fn is_initial_user_namespace() -> bool {
+    fs::read_to_string("/proc/self/uid_map").map_or(true, |map| {
+        map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
+    })
+}
+
+/// The value of a `name:\tvalue` line.
+fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix(name))
+        .map(str::trim)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn good() -> Facts {
+        Facts {
+            release: "6.18.44-custom".to_owned(),
+            version: Some((6, 18)),
+            architecture: "x86_64".to_owned(),
+            little_endian: true,
+            initial_user_namespace: true,
+            capabilities: Capabilities {
+                bpf: true,
+                perfmon: true,
+                ..Capabilities::default()
+            },
+            btf: Answer::Yes,
+            bpf: Answer::Yes,
+            ..Facts::default()
+        }
+    }
+
+    /// Exit code and message for a machine that differs from a good one.
+    fn obstacle(change: impl FnOnce(&mut Facts)) -> (u8, String) {
+        let mut facts = good();
+        change(&mut facts);
+        let obstacle = require(&facts).unwrap_err();
+        (obstacle.exit_code(), obstacle.to_string())
+    }
+
+    #[test]
+    fn nothing_in_the_way() {
+        assert_eq!(require(&good()), Ok(()));
+        let admin = Capabilities {
+            sys_admin: true,
+            ..Capabilities::default()
+        };
+        assert_eq!(
+            require(&Facts {
+                capabilities: admin,
+                ..good()
+            }),
+            Ok(())
+        );
+        assert_eq!(
+            require(&Facts {
+                version: None,
+                ..good()
+            }),
+            Ok(())
+        );
+        assert_eq!(
+            require(&Facts {
+                version: Some((5, 10)),
+                lockdown: Lockdown::Integrity,
+                ..good()
+            }),
+            Ok(())
+        );
+    }
+
+    #[test]
+    fn each_obstacle_says_what_why_and_what_to_do() {
+        let (code, text) = obstacle(|facts| facts.capabilities = Capabilities::default());
+        assert_eq!(code, 3);
+        assert!(
+            text.contains("CAP_BPF and CAP_PERFMON missing") && text.contains("sudo"),
+            "{text}"
+        );
+        let (code, text) = obstacle(|facts| facts.capabilities.perfmon = false);
+        assert!(
+            code == 3 && text.contains("to trace: CAP_PERFMON missing"),
+            "{text}"
+        );
+        let (code, text) =
+            obstacle(|facts| facts.btf = Answer::No("cannot read x: no such file".to_owned()));
+        assert!(
+            code == 4 && text.contains("no such file") && text.contains("CONFIG_DEBUG_INFO_BTF"),
+            "{text}"
+        );
+        let (code, text) = obstacle(|facts| facts.architecture = "riscv64".to_owned());
+        assert!(code == 4 && text.contains("riscv64"), "{text}");
+        let (code, _) = obstacle(|facts| facts.little_endian = false);
+        assert_eq!(code, 4);
+        let (code, text) = obstacle(|facts| facts.lockdown = Lockdown::Confidentiality);
+        assert!(code == 4 && text.contains("lockdown=integrity"), "{text}");
+        let (code, text) = obstacle(|facts| facts.version = Some((5, 4)));
+        assert!(code == 4 && text.contains("5.10 or newer"), "{text}");
+        let (code, text) = obstacle(|facts| facts.bpf = Answer::No("EPERM".to_owned()));
+        assert!(
+            code == 3 && text.contains("seccomp") && text.contains("EPERM"),
+            "{text}"
+        );
+        let (code, text) = obstacle(|facts| {
+            facts.bpf = Answer::No("EPERM".to_owned());
+            facts.initial_user_namespace = false;
+        });
+        assert!(code == 3 && text.contains("user namespace"), "{text}");
+    }
+
+    #[test]
+    fn lockdown_states() {
+        for (text, state) in [
+            ("[none] integrity confidentiality\n", Lockdown::None),
+            ("none [integrity] confidentiality\n", Lockdown::Integrity),
+            (
+                "none integrity [confidentiality]\n",
+                Lockdown::Confidentiality,
+            ),
+            ("", Lockdown::Unknown),
+            ("][", Lockdown::Unknown),
+        ] {
+            assert_eq!(Lockdown::parse(text), state);
+        }
+    }
+
+    #[test]
+    fn capabilities_in_effect() {
+        let some = Capabilities::from_status("Name:\tx\nCapPrm:\t0\nCapEff:\t000000c000001000\n");
+        assert_eq!(
+            some,
+            Capabilities {
+                bpf: true,
+                perfmon: true,
+                net_admin: true,
+                ..Capabilities::default()
+            }
+        );
+        assert_eq!(
+            Capabilities::from_status("CapEff:\tzz\n"),
+            Capabilities::default()
+        );
+        assert_eq!(Capabilities::from_status(""), Capabilities::default());
+    }
+
+    #[test]
+    fn versions() {
+        for (release, version) in [
+            ("6.18.44-custom", Some((6, 18))),
+            ("5.10.0-28-amd64", Some((5, 10))),
+            ("7.2-rc1", Some((7, 2))),
+            ("6.1+", Some((6, 1))),
+            ("next", None),
+            ("99999999999.1", None),
+        ] {
+            assert_eq!(parse_version(release), version, "{release}");
+        }
+    }
+
+    #[test]
+    fn this_machine() {
+        let btf = Btf::from_kernel();
+        let facts = Facts::gather(btf.as_ref());
+        assert!(facts.version.is_some());
+        assert_eq!(facts.btf.is_yes(), btf.is_ok());
+        assert_eq!(facts.probes, ProbeKinds::default());
+        let json = serde_json::to_string(&facts).unwrap();
+        assert_eq!(serde_json::from_str::<Facts>(&json).unwrap(), facts);
+        // Whoever may trace may make a map, and the other way round it is refused for one of our reasons.
+        assert!(require(&facts).is_err() || facts.bpf.is_yes());
+    }
+}
