@@ -76,7 +76,14 @@ const TABLE: &[Row] = &[
     row("nf_hook_state",   "pf",                     Optional, |to| &mut to.nf_pf),
     row("napi_struct",     "dev",                    Optional, |to| &mut to.napi_dev),
     row("task_struct",     "pid",                    Optional, |to| &mut to.task_pid),
+    row("socket",          "sk",                     Optional, |to| &mut to.socket_sk),
 ];
+
+/// All fields but the one that is no offset: `skb_cloned_shift`.
+const _: () = assert!(
+    (TABLE.len() + 1) * 4 == size_of::<Offsets>(),
+    "each field of trace_ebpf::Offsets needs a row in TABLE"
+);
 
 /// Looks all of [`Offsets`] up; members that may be missing and are become [`Offsets::ABSENT`].
 pub fn resolve(btf: &Btf) -> Result<Offsets, MissingMembers> {
@@ -121,8 +128,6 @@ mod tests {
                 row.path
             );
         }
-        // The one that is no offset: skb_cloned_shift.
-        assert_eq!((TABLE.len() + 1) * 4, size_of::<Offsets>());
         let names: BTreeSet<_> = TABLE.iter().map(|row| (row.strukt, row.path)).collect();
         assert_eq!(names.len(), TABLE.len());
     }

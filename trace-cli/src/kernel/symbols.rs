@@ -1,13 +1,14 @@
 //! Kernel addresses to function names, by way of blazesym and `/proc/kallsyms`.
 //!
-//! Reading kallsyms takes tens of milliseconds and some ten megabytes, so it is left until the first address is asked for
-//! (usually the first drop). What was resolved is kept, both to be quick and to be written into a recording, which is
-//! read on another machine: [`SymbolTable`] then answers instead of [`Symbols`], and both are a [`Resolve`].
+//! Reading kallsyms takes some 60 ms and ten megabytes, so it is left until the first address is asked for (usually the
+//! first drop), or done beside other work. What was resolved is kept, both to be quick and to be written into a
+//! recording, which is read on another machine: [`SymbolTable`] then answers instead of [`Symbols`], and both are a
+//! [`Resolve`].
 //!
 //! kallsyms is read once. Functions of modules and eBPF programs that are loaded later have no name, rather than that of
 //! their neighbour: nothing is taken for part of a function that begins more than a mebibyte before it.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{collections::BTreeMap, fs, io, path::PathBuf, sync::mpsc, thread};
 
 use blazesym::{
     MaybeDefault,
@@ -123,12 +124,14 @@ impl Resolve for SymbolTable {
 
 /// The running kernel's symbols.
 ///
-/// Not `Send`, as blazesym's symbolizer is not: make it on the thread that uses it, which costs nothing.
+/// kallsyms is read and searched on a thread of its own, for three reasons: it can go on while the caller does other
+/// things ([`preload`](Symbols::preload)), blazesym's symbolizer is not `Send`, and should it ever panic over an odd
+/// file, then names are lost and nothing else.
 #[derive(Default)]
 pub struct Symbols {
     table: SymbolTable,
     vmlinux: Option<PathBuf>,
-    loaded: Option<Loaded>,
+    worker: Option<Worker>,
     unavailable: Option<String>,
 }
 
@@ -147,6 +150,16 @@ impl Symbols {
         }
     }
 
+    /// Begins to read kallsyms, and returns at once. Without this, the first [`resolve`](Resolve::resolve) waits for it.
+    pub fn preload(&mut self) {
+        if self.worker.is_none() && self.unavailable.is_none() {
+            match Worker::start(self.vmlinux.clone()) {
+                Ok(worker) => self.worker = Some(worker),
+                Err(error) => self.unavailable = Some(format!("cannot start a thread: {error}")),
+            }
+        }
+    }
+
     /// What was resolved so far.
     pub fn table(&self) -> &SymbolTable {
         &self.table
@@ -158,23 +171,15 @@ impl Symbols {
     }
 
     fn look_up(&mut self, addr: u64) -> Symbol {
-        if self.unavailable.is_some() {
+        self.preload();
+        let Some(worker) = &self.worker else {
             return Symbol::default();
-        }
-        let vmlinux = &self.vmlinux;
-        let loaded = self
-            .loaded
-            .get_or_insert_with(|| Loaded::new(vmlinux.clone()));
-        match loaded.function(addr) {
-            Ok(Some((function, offset))) => Symbol {
-                module: loaded.module(&function, addr),
-                source: loaded.source(addr),
-                function: Some(function),
-                offset,
-            },
-            Ok(None) => Symbol::default(),
+        };
+        match worker.ask(addr) {
+            Ok(symbol) => symbol,
             Err(why) => {
                 self.unavailable = Some(why);
+                self.worker = None;
                 Symbol::default()
             }
         }
@@ -189,6 +194,39 @@ impl Resolve for Symbols {
         let symbol = self.look_up(addr);
         self.table.insert(addr, symbol.clone());
         symbol
+    }
+}
+
+/// The thread that holds kallsyms; ends when this is dropped.
+struct Worker {
+    addresses: mpsc::Sender<u64>,
+    answers: mpsc::Receiver<Result<Symbol, String>>,
+}
+
+impl Worker {
+    fn start(vmlinux: Option<PathBuf>) -> io::Result<Self> {
+        let (addresses, asked) = mpsc::channel();
+        let (answer, answers) = mpsc::channel();
+        thread::Builder::new()
+            .name("symbols".to_owned())
+            .spawn(move || {
+                let loaded = Loaded::new(vmlinux);
+                // The first look-up, of whatever address, is what reads the file.
+                let _ = loaded.symbol(0);
+                for addr in asked {
+                    if answer.send(loaded.symbol(addr)).is_err() {
+                        return;
+                    }
+                }
+            })?;
+        Ok(Self { addresses, answers })
+    }
+
+    /// What lies at an address; an error when there are no symbols at all.
+    fn ask(&self, addr: u64) -> Result<Symbol, String> {
+        let gone = || "reading them failed".to_owned();
+        self.addresses.send(addr).map_err(|_| gone())?;
+        self.answers.recv().map_err(|_| gone())?
     }
 }
 
@@ -227,6 +265,18 @@ impl Loaded {
             vmlinux,
             modules: parse_modules(&modules),
         }
+    }
+
+    fn symbol(&self, addr: u64) -> Result<Symbol, String> {
+        Ok(match self.function(addr)? {
+            Some((function, offset)) => Symbol {
+                module: self.module(&function, addr),
+                source: self.source(addr),
+                function: Some(function),
+                offset,
+            },
+            None => Symbol::default(),
+        })
     }
 
     /// Name and offset; an error when there are no symbols at all.
@@ -359,6 +409,19 @@ mod tests {
         );
         assert_eq!(symbols.unavailable(), None);
         assert_eq!(symbols.table().get(addr + 5), Some(&symbol("ip_rcv", 5)));
+    }
+
+    #[test]
+    fn moved_to_another_thread_and_loaded_ahead() {
+        let Some(addr) = address("ip_rcv") else {
+            return;
+        };
+        let mut symbols = Symbols::new();
+        symbols.preload();
+        let found = thread::spawn(move || symbols.resolve(addr + 5))
+            .join()
+            .unwrap();
+        assert_eq!(found, symbol("ip_rcv", 5));
     }
 
     #[test]
