@@ -7,3 +7,4 @@
 //! ARCHITECTURE.md has the map and the invariants.
 pub mod journey;
 pub mod kernel;
+pub mod probe;

@@ -8,8 +8,8 @@
 //! | kind | layout | when |
 //! |---|---|---|
 //! | [`Kind::Segment`] | [`SegmentHead`], [`PACKET_BYTES`] of the packet if [`flags::PACKET`], then [`Entry`]s | a packet was handed over, ended, or its slot was needed |
-//! | [`Kind::Drop`] | [`DropHead`], then `depth` × u64 return addresses | right after the segment whose last stamp is [`Hook::Drop`] |
-//! | [`Kind::Socket`] | [`SocketEvent`] | a `send()` or `recv()` on a TCP socket, a retransmission |
+//! | [`Kind::Drop`] | [`DropHead`], then [`MAX_STACK`] × u64, of which `depth` are return addresses | right after the segment whose last stamp is [`Hook::Drop`] |
+//! | [`Kind::Socket`] | [`SocketEvent`] | a `send()` on a TCP socket, a `recv()`, a retransmission |
 //! | [`Kind::Poll`] | [`PollEvent`] | a NAPI poll that brought at least one packet ended |
 //! | [`Kind::Device`] | [`DeviceName`] | a network device was seen for the first time on this CPU |
 //! | [`Kind::Process`] | [`ProcessName`] | a process was seen for the first time on this CPU |
@@ -220,7 +220,7 @@ pub struct SegmentHead {
 pub struct DropHead {
     /// [`Kind::Drop`].
     pub kind: u8,
-    /// Return addresses that follow.
+    /// How many of the [`MAX_STACK`] words that follow are return addresses, innermost first.
     pub depth: u8,
     /// The whole record's length in bytes.
     pub bytes: u16,
@@ -258,9 +258,11 @@ pub enum SocketOp {
     ReceiveEnd = 3,
     /// The segment beginning at `seq` was retransmitted at `start`.
     Retransmit = 4,
+    /// `recv()` on a datagram socket returned `len` bytes at `end`: the oldest packet in its queue.
+    Datagram = 5,
 }
 
-/// A system call on a TCP socket, by sequence range.
+/// A system call on a socket; on TCP sockets by sequence range.
 #[repr(C)]
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct SocketEvent {

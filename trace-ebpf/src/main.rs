@@ -21,7 +21,7 @@ use aya_ebpf::{
     },
 };
 use hooks::{drop, napi, netfilter, receive, socket, transmit, transport};
-use memory::{Helper, NetfilterContext, Returned};
+use memory::{Direct, Helper, NetfilterContext, Returned};
 
 /// A tracepoint, reached by tp_btf or raw_tp.
 macro_rules! tracepoints {
@@ -129,6 +129,19 @@ pub fn nf_leave_kretprobe(context: RetProbeContext) -> u32 {
 #[fexit]
 pub fn transport_done_fexit(context: FExitContext) -> i32 {
     transport::transport_done(&context);
+    0
+}
+
+#[fexit]
+pub fn recv_udp_fexit(context: FExitContext) -> i32 {
+    // __skb_recv_udp(sk, flags, off, err) → sk_buff
+    socket::recv_udp::<Direct>(context.arg(4));
+    0
+}
+
+#[kretprobe]
+pub fn recv_udp_kretprobe(context: RetProbeContext) -> u32 {
+    socket::recv_udp::<Helper>(Returned(&context).value() as *const c_void);
     0
 }
 

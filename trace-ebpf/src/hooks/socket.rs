@@ -177,6 +177,20 @@ pub fn copy<P: Probe>(probe: &P) {
     }
 }
 
+/// `__skb_recv_udp(sk, flags, off, err)` returned the packet that is about to be copied: small ones are
+/// copied without `skb_copy_datagram_iovec`.
+#[inline(always)]
+pub fn recv_udp<M: Memory>(skb: *const c_void) {
+    if skb.is_null() {
+        return;
+    }
+    let detail = Detail {
+        pid: thread(),
+        ..Default::default()
+    };
+    visit::<M>(skb, Stamp::at(Hook::Copy, phase::LOCAL), detail);
+}
+
 /// TCP: by sequence range, because the sk_buff in the queue may hold several packets' data.
 #[inline(always)]
 unsafe fn copy_tcp(sk: *const c_void, len: u32, pid: u32) {
@@ -215,12 +229,39 @@ unsafe fn copy_tcp(sk: *const c_void, len: u32, pid: u32) {
 #[inline(always)]
 pub fn recv_exit<P: Probe>(probe: &P) {
     const MSG_PEEK: u64 = 2;
+    const UDP: u16 = 17;
     let sk = probe.pointer(0);
-    let flags = probe.number(2);
+    let returned = probe.number(1) as i32;
+    let peeks = probe.number(2) & MSG_PEEK != 0;
+    if returned < 0 {
+        return;
+    }
     let pid = thread();
-    let Some(entry) = caller(pid) else { return };
-    // SAFETY: the entry is the running thread's own.
+    // SAFETY: `sk` is live; the entry is the running thread's own.
     unsafe {
+        let family = P::Memory::load::<u16>(sk, offset!(sk_family));
+        if !is_inet(family) {
+            return;
+        }
+        let protocol = protocol::<P::Memory>(sk);
+        if protocol == UDP && !peeks {
+            alone(|cpu| {
+                name_process(cpu, pid);
+                tell(
+                    SocketOp::Datagram,
+                    0,
+                    now(),
+                    number(cpu, sk),
+                    0,
+                    returned as u32,
+                    pid,
+                );
+            });
+        }
+        if protocol != TCP {
+            return;
+        }
+        let Some(entry) = caller(pid) else { return };
         if (*entry).pid != pid || (*entry).copy == 0 {
             return;
         }
@@ -232,7 +273,7 @@ pub fn recv_exit<P: Probe>(probe: &P) {
             (*entry).pid = 0;
             let copy = (*entry).copy;
             (*entry).copy = 0;
-            if flags & MSG_PEEK != 0 {
+            if peeks {
                 return;
             }
             name_process(cpu, pid);
@@ -253,6 +294,12 @@ pub fn recv_exit<P: Probe>(probe: &P) {
             }
         });
     }
+}
+
+/// AF_INET or AF_INET6.
+#[inline(always)]
+pub fn is_inet(family: u16) -> bool {
+    matches!(family, 2 | 10)
 }
 
 /// `tcp_retransmit_skb(sk, skb)`.

@@ -4,7 +4,7 @@ use core::ffi::c_void;
 
 use trace_ebpf::{Hook, flags};
 
-use super::{alone, receive::receiving, visit};
+use super::{alone, receive::receiving, socket::is_inet, visit};
 use crate::{
     memory::{Memory as _, Probe},
     segment::{Detail, Stamp, now, number, phase, stamp_key},
@@ -77,13 +77,11 @@ fn socket_takes<P: Probe>(probe: &P, hook: Hook, hands: bool) {
 /// The hook is not told which packet; the port says whether it is the one.
 #[inline(always)]
 pub fn queued<P: Probe>(probe: &P) {
-    const AF_INET: u16 = 2;
-    const AF_INET6: u16 = 10;
     let sk = probe.pointer(0);
     // SAFETY: `sk` is live.
     unsafe {
         let family = P::Memory::load::<u16>(sk, offset!(sk_family));
-        if family != AF_INET && family != AF_INET6 {
+        if !is_inet(family) {
             return;
         }
         let port = P::Memory::load::<u16>(sk, offset!(sk_num));

@@ -1,0 +1,466 @@
+//! Loads the eBPF object and attaches its programs, trying for each hook what is cheapest first.
+
+use std::{
+    io,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
+
+use aya::{
+    Btf, Ebpf, EbpfLoader, include_bytes_aligned,
+    maps::{ArrayOfMaps, Map, MapData, PerCpuArray, RingBuf},
+    programs::{BtfTracePoint, FEntry, FExit, KProbe, ProgramError, RawTracePoint, links::FdLink},
+};
+use trace_ebpf::{COUNTERS, Config, Hook, Offsets};
+
+use super::{
+    Kind, Kinds, Plan, Row, State,
+    catalogue::{CATALOGUE, Spec, Target},
+    netfilter::{Bookends, FAMILIES, HOOKS},
+};
+
+/// The compiled programs: made by `cargo xtask build-ebpf`, kept in the repository so that users need no
+/// eBPF tool chain.
+static OBJECT: &[u8] = include_bytes_aligned!("../../ebpf/pktjourney.bpf.o");
+
+/// What to load.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Probe kinds allowed.
+    pub kinds: Kinds,
+    /// Offsets of this kernel's structure members.
+    pub offsets: Offsets,
+    /// What the programs shall do.
+    pub config: Config,
+    /// Namespaces that get netfilter bookends: name to show, and file to enter (`None`: our own).
+    pub bookends: Vec<(String, Option<PathBuf>)>,
+    /// Size of each CPU's ring, bytes; a power of two and a multiple of the page size.
+    pub ring_bytes: u32,
+    /// Let the programs log (aya-log). Otherwise the verifier removes the code.
+    pub log: bool,
+}
+
+/// Why nothing could be loaded at all.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The kernel's BTF cannot be read by aya.
+    #[error("cannot read the kernel's BTF")]
+    Btf(#[source] aya::BtfError),
+    /// The maps or the object.
+    #[error("cannot load the eBPF object")]
+    Object(#[source] Box<aya::EbpfError>),
+    /// A map is not as it should be.
+    #[error("cannot set up the map {0}")]
+    Map(
+        &'static str,
+        #[source] Box<dyn std::error::Error + Send + Sync>,
+    ),
+    /// No probe could be attached.
+    #[error("this kernel accepted none of our probes; the first refusal: {0}")]
+    NothingAttached(String),
+    /// The list of CPUs cannot be read.
+    #[error("cannot read the list of CPUs")]
+    Cpus(#[source] io::Error),
+}
+
+/// Programs in place. Dropping it detaches everything; so does the kernel when we are killed.
+pub struct Loaded {
+    /// What was attached where.
+    pub plan: Plan,
+    /// One ring for each CPU.
+    pub rings: Vec<RingBuf<MapData>>,
+    ebpf: Ebpf,
+    cpus: Vec<u32>,
+    // held for their Drop
+    _links: Vec<FdLink>,
+    _bookends: Vec<OwnedFd>,
+}
+
+/// Loads and attaches everything that the catalogue names and this kernel takes.
+pub fn load(options: &Options) -> Result<Loaded, Error> {
+    let btf = Btf::from_sys_fs().map_err(Error::Btf)?;
+    let log_level: u8 = if options.log { 0xff } else { 0 };
+    let mut ebpf = EbpfLoader::new()
+        .btf(Some(&btf))
+        .override_global("OFFSETS", &options.offsets, true)
+        .override_global("CONFIG", &options.config, true)
+        .override_global("AYA_LOG_LEVEL", &log_level, false)
+        .load(OBJECT)
+        .map_err(|error| Error::Object(Box::new(error)))?;
+
+    let cpus = aya::util::online_cpus().map_err(|(_, error)| Error::Cpus(error))?;
+    let rings = make_rings(&mut ebpf, &cpus, options.ring_bytes)?;
+
+    let mut attacher = Attacher {
+        ebpf: &mut ebpf,
+        btf: &btf,
+        kinds: options.kinds,
+        links: Vec::new(),
+        refused: Vec::new(),
+    };
+    let mut plan = Plan::default();
+    for spec in CATALOGUE {
+        if options.config.only_drops == 0 || spec.drops {
+            attacher.attach(spec, &mut plan.rows);
+        }
+    }
+    let links = attacher.links;
+    for name in ["sweep", "sweep_all"] {
+        load_sweeper(&mut ebpf, name)?;
+    }
+    let bookends = if options.kinds.nf {
+        attach_bookends(options, &ebpf, &mut plan.rows)
+    } else {
+        Vec::new()
+    };
+    if !plan.rows.iter().any(|row| row.state == State::Attached) {
+        let first = plan.rows.iter().find_map(|row| match &row.state {
+            State::Failed(why) => Some(format!("{} {}: {why}", row.kind, row.target)),
+            _ => None,
+        });
+        return Err(Error::NothingAttached(
+            first.unwrap_or_else(|| "no hook was tried".to_owned()),
+        ));
+    }
+    Ok(Loaded {
+        plan,
+        rings,
+        ebpf,
+        cpus,
+        _links: links,
+        _bookends: bookends,
+    })
+}
+
+fn map_error<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
+    name: &'static str,
+) -> impl Fn(E) -> Error {
+    move |error| Error::Map(name, error.into())
+}
+
+fn make_rings(ebpf: &mut Ebpf, cpus: &[u32], bytes: u32) -> Result<Vec<RingBuf<MapData>>, Error> {
+    let wrong = || Error::Map("RINGS", "the object has no such map".into());
+    let outer = ebpf.map_mut("RINGS").ok_or_else(wrong)?;
+    let mut outer: ArrayOfMaps<_, RingBuf<MapData>> =
+        ArrayOfMaps::try_from(outer).map_err(map_error("RINGS"))?;
+    let mut rings = Vec::with_capacity(cpus.len());
+    for &cpu in cpus {
+        const BPF_MAP_TYPE_RINGBUF: u32 = 27;
+        let ring = aya_obj::Map::new_from_params(BPF_MAP_TYPE_RINGBUF, 0, 0, bytes, 0);
+        let ring = MapData::create(ring, "ring", None).map_err(map_error("ring"))?;
+        let ring: RingBuf<MapData> = Map::RingBuf(ring).try_into().map_err(map_error("ring"))?;
+        outer.set(cpu, &ring, 0).map_err(map_error("RINGS"))?;
+        rings.push(ring);
+    }
+    Ok(rings)
+}
+
+fn load_sweeper(ebpf: &mut Ebpf, name: &'static str) -> Result<(), Error> {
+    let program: &mut RawTracePoint = ebpf
+        .program_mut(name)
+        .ok_or_else(|| Error::Map(name, "the object has no such program".into()))?
+        .try_into()
+        .map_err(map_error(name))?;
+    program.load().map_err(map_error(name))
+}
+
+struct Attacher<'a> {
+    ebpf: &'a mut Ebpf,
+    btf: &'a Btf,
+    kinds: Kinds,
+    links: Vec<FdLink>,
+    /// Kinds that this kernel or these privileges refuse altogether, and how it said so.
+    refused: Vec<(Kind, String)>,
+}
+
+impl Attacher<'_> {
+    fn attach(&mut self, spec: &Spec, rows: &mut Vec<Row>) {
+        let mut alternatives: Vec<_> = spec.alternatives.iter().collect();
+        if self.kinds.prefers_functions() {
+            // "kprobes on …": all of a hook's functions, before its tracepoints
+            alternatives.sort_by_key(|targets| matches!(targets[0], Target::Tracepoint(_)));
+        }
+        let mut failed = Vec::new();
+        for targets in alternatives {
+            let tried: Vec<Row> = targets
+                .iter()
+                .map(|&target| self.target(spec, target))
+                .collect();
+            if tried.iter().any(|row| row.state == State::Attached) {
+                rows.extend(tried);
+                return;
+            }
+            failed.extend(tried);
+        }
+        rows.extend(failed);
+    }
+
+    /// Tries the kinds for one target, best first.
+    fn target(&mut self, spec: &Spec, target: Target) -> Row {
+        let kinds: Vec<Kind> = match target {
+            Target::Tracepoint(_) => self.kinds.for_tracepoint().collect(),
+            Target::Function(_) => self.kinds.for_function().collect(),
+            Target::Return(_) => self.kinds.for_return().collect(),
+        };
+        let mut row = Row {
+            hook: spec.name,
+            stamp: spec.stamp,
+            kind: kinds.last().copied().unwrap_or(match target {
+                Target::Tracepoint(_) => Kind::TpBtf,
+                Target::Function(_) => Kind::Fentry,
+                Target::Return(_) => Kind::Fexit,
+            }),
+            target: target.name().to_owned(),
+            netns: None,
+            state: State::Skipped(
+                "no probe kind that can reach it is allowed by --probes".to_owned(),
+            ),
+        };
+        let mut reasons = Vec::new();
+        for kind in kinds {
+            let result = match self.refused.iter().find(|(refused, _)| *refused == kind) {
+                Some((_, why)) => Err(why.clone()),
+                None => self.program(spec, target.name(), kind),
+            };
+            match result {
+                Ok(()) => {
+                    row.kind = kind;
+                    row.state = State::Attached;
+                    return row;
+                }
+                Err(why) => reasons.push(format!("{kind}: {why}")),
+            }
+        }
+        if !reasons.is_empty() {
+            row.state = State::Failed(reasons.join("; "));
+        }
+        row
+    }
+
+    fn program(&mut self, spec: &Spec, target: &str, kind: Kind) -> Result<(), String> {
+        let name = format!("{}_{kind}", spec.name);
+        let Some(program) = self.ebpf.program_mut(&name) else {
+            return Err(format!("there is no program {name}"));
+        };
+        let result = (|| -> Result<(), ProgramError> {
+            match kind {
+                Kind::TpBtf => {
+                    let program: &mut BtfTracePoint = program.try_into()?;
+                    program.load(target, self.btf)?;
+                    let attached = program.attach().and_then(|id| program.take_link(id));
+                    let unloaded = program.unload();
+                    self.links.push(attached?.into());
+                    unloaded?;
+                }
+                Kind::Fentry => {
+                    let program: &mut FEntry = program.try_into()?;
+                    program.load(target, self.btf)?;
+                    let attached = program.attach().and_then(|id| program.take_link(id));
+                    let unloaded = program.unload();
+                    self.links.push(attached?.into());
+                    unloaded?;
+                }
+                Kind::Fexit => {
+                    let program: &mut FExit = program.try_into()?;
+                    program.load(target, self.btf)?;
+                    let attached = program.attach().and_then(|id| program.take_link(id));
+                    let unloaded = program.unload();
+                    self.links.push(attached?.into());
+                    unloaded?;
+                }
+                Kind::RawTp => {
+                    let program: &mut RawTracePoint = program.try_into()?;
+                    if program.fd().is_err() {
+                        program.load()?;
+                    }
+                    program.attach(target)?;
+                }
+                Kind::Kprobe | Kind::Kretprobe => {
+                    let program: &mut KProbe = program.try_into()?;
+                    if program.fd().is_err() {
+                        program.load()?;
+                    }
+                    program.attach(target, 0)?;
+                }
+                Kind::Nf => {}
+            }
+            Ok(())
+        })();
+        result.map_err(|error| {
+            let why = brief(&error);
+            if refuses_all(kind, &error) {
+                let same: &[Kind] = match kind {
+                    Kind::Fentry | Kind::Fexit => &[Kind::Fentry, Kind::Fexit],
+                    Kind::Kprobe | Kind::Kretprobe => &[Kind::Kprobe, Kind::Kretprobe],
+                    _ => &[],
+                };
+                self.refused
+                    .extend(same.iter().map(|&kind| (kind, why.clone())));
+            }
+            why
+        })
+    }
+}
+
+/// Whether the failure speaks about the kind and not about this one target: then it need not be tried again.
+fn refuses_all(kind: Kind, error: &ProgramError) -> bool {
+    match kind {
+        Kind::Fentry | Kind::Fexit => matches!(
+            error,
+            ProgramError::LoadError { io_error, .. } if io_error.kind() == io::ErrorKind::PermissionDenied
+        ),
+        Kind::Kprobe | Kind::Kretprobe => {
+            !Path::new("/sys/bus/event_source/devices/kprobe/type").exists()
+        }
+        _ => false,
+    }
+}
+
+/// One line that says what went wrong: the innermost cause, and the verifier's last words.
+fn brief(error: &ProgramError) -> String {
+    if let ProgramError::LoadError {
+        io_error,
+        verifier_log,
+    } = error
+    {
+        let log = verifier_log.to_string();
+        let said = log.lines().rev().map(str::trim).find(|line| {
+            !line.is_empty()
+                && !line.starts_with("processed ")
+                && !line.starts_with("verification time")
+        });
+        return match said {
+            Some(said) => format!("refused at load: {io_error} ({said})"),
+            None => format!("refused at load: {io_error}"),
+        };
+    }
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    let outer = error.to_string();
+    let inner = cause.to_string();
+    if outer.contains(&inner) {
+        outer
+    } else {
+        format!("{outer}: {inner}")
+    }
+}
+
+fn attach_bookends(options: &Options, ebpf: &Ebpf, rows: &mut Vec<Row>) -> Vec<OwnedFd> {
+    let globals: [(&'static str, &[u8]); 2] = [
+        ("OFFSETS", bytes_of(&options.offsets)),
+        ("CONFIG", bytes_of(&options.config)),
+    ];
+    let mut held = Vec::new();
+    let programs = Bookends::load(OBJECT, &globals, ebpf);
+    for (name, path) in &options.bookends {
+        for (family, family_name) in FAMILIES {
+            let linked: Vec<Result<[OwnedFd; 2], String>> = match &programs {
+                Err(error) => HOOKS.iter().map(|_| Err(error.to_string())).collect(),
+                Ok(programs) => in_namespace(path.as_deref(), || {
+                    (0..HOOKS.len() as u32)
+                        .map(|hook| {
+                            programs
+                                .link(family, hook)
+                                .map_err(|error| error.to_string())
+                        })
+                        .collect()
+                })
+                .unwrap_or_else(|error| {
+                    HOOKS
+                        .iter()
+                        .map(|_| Err(format!("cannot enter the namespace: {error}")))
+                        .collect()
+                }),
+            };
+            for (hook, result) in HOOKS.iter().zip(linked) {
+                let state = match result {
+                    Ok(links) => {
+                        held.extend(links);
+                        State::Attached
+                    }
+                    Err(why) => State::Failed(why),
+                };
+                for (place, stamp) in [("nf_first", Hook::NfEnter), ("nf_last", Hook::NfLeave)] {
+                    rows.push(Row {
+                        hook: place,
+                        stamp: Some(stamp),
+                        kind: Kind::Nf,
+                        target: format!("{family_name} {hook}"),
+                        netns: Some(name.clone()),
+                        state: state.clone(),
+                    });
+                }
+            }
+        }
+    }
+    held
+}
+
+fn bytes_of<T: aya::Pod>(value: &T) -> &[u8] {
+    // SAFETY: `T` is plain data without padding (aya::Pod), and lives as long as the slice.
+    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast(), size_of::<T>()) }
+}
+
+/// Runs `body` inside a network namespace, on a thread of its own.
+fn in_namespace<T: Send>(path: Option<&Path>, body: impl FnOnce() -> T + Send) -> io::Result<T> {
+    let Some(path) = path else { return Ok(body()) };
+    let file = std::fs::File::open(path)?;
+    std::thread::scope(|scope| {
+        scope
+            .spawn(|| {
+                rustix::thread::move_into_link_name_space(
+                    std::os::fd::AsFd::as_fd(&file),
+                    Some(rustix::thread::LinkNameSpaceType::Network),
+                )?;
+                Ok(body())
+            })
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("the thread panicked")))
+    })
+}
+
+impl Loaded {
+    /// Sends the slots that nobody has touched for a while (or, at the end, all of them).
+    pub fn sweep(&mut self, all: bool) {
+        use aya::programs::{RawTracePointRunOptions, TestRun as _};
+        let name = if all { "sweep_all" } else { "sweep" };
+        let Some(program) = self.ebpf.program(name) else {
+            return;
+        };
+        let Ok(program): Result<&RawTracePoint, _> = program.try_into() else {
+            return;
+        };
+        for &cpu in &self.cpus {
+            let options = RawTracePointRunOptions {
+                args: [0; 12],
+                cpu: Some(cpu),
+            };
+            // a CPU that has gone offline has nothing to send
+            let _ = program.test_run(options);
+        }
+    }
+
+    /// The kernel side's counters, summed over all CPUs, by [`trace_ebpf::Counter`].
+    pub fn counters(&self) -> [u64; COUNTERS as usize] {
+        let mut sum = [0; COUNTERS as usize];
+        let counters = self
+            .ebpf
+            .map("COUNTERS")
+            .and_then(|map| PerCpuArray::<_, [u64; COUNTERS as usize]>::try_from(map).ok());
+        if let Some(values) = counters.and_then(|counters| counters.get(&0, 0).ok()) {
+            for cpu in values.iter() {
+                for (sum, value) in sum.iter_mut().zip(cpu) {
+                    *sum += value;
+                }
+            }
+        }
+        sum
+    }
+
+    /// Detaches everything now, in the order that keeps the records complete: first the probes, then the rings.
+    pub fn programs(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
+    }
+}
