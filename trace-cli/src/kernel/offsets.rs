@@ -46,7 +46,8 @@ const fn row(
 }
 
 /// One row for each field of [`Offsets`] that is an offset. Namespaces are optional: without `CONFIG_NET_NS` the members
-/// that lead to them do not exist.
+/// that lead to them do not exist. Widths are the reader's affair; `nf_hook_state.hook` is the one that changed (four
+/// bytes on 5.10, one since; on little endian a load of one byte serves both).
 #[rustfmt::skip]
 const TABLE: &[Row] = &[
     row("sk_buff",         "dev",                    Required, |to| &mut to.skb_dev),
