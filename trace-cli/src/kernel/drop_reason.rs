@@ -2,7 +2,7 @@
 //!
 //! The numbers of `enum skb_drop_reason` change with each kernel release, so the names come from the running kernel's
 //! BTF. Since 6.4 a reason's upper 16 bits are the subsystem that gave it (`enum skb_drop_reason_subsys`); the names of
-//! those reasons are in an enum of the subsystem (`mac80211_drop_reason`, `ovs_drop_reason`, since 7.2
+//! those reasons are in an enum of the subsystem (`mac80211_drop_reason`, `ovs_drop_reason`, on 7.2 also
 //! `qdisc_drop_reason`), often in a module.
 //! Kernels before 5.17 give no reasons.
 
