@@ -5,6 +5,7 @@
 //! ```
 //!
 //! ARCHITECTURE.md has the map and the invariants.
+pub mod filter;
 pub mod journey;
 pub mod kernel;
 pub mod probe;
