@@ -9,3 +9,4 @@ pub mod filter;
 pub mod journey;
 pub mod kernel;
 pub mod probe;
+pub mod lab;

@@ -1,0 +1,5 @@
+//! Ground truth: traffic that we made ourselves, counted by the kernel, against what the tool says of it.
+//!
+//! Needs root and iproute2, nftables, ethtool. Every packet stays in network namespaces that the test makes and
+//! removes, and no test looks at packets that are not its own, so several may run at once.
+mod lab;
