@@ -8,5 +8,5 @@
 pub mod filter;
 pub mod journey;
 pub mod kernel;
-pub mod probe;
 pub mod lab;
+pub mod probe;
