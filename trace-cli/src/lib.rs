@@ -6,6 +6,7 @@
 //!
 //! ARCHITECTURE.md has the map and the invariants.
 pub mod filter;
+pub mod decode;
 pub mod journey;
 pub mod kernel;
 pub mod lab;

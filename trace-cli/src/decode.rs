@@ -1,0 +1,520 @@
+//! The only place where bytes become types.
+//!
+//! [`decode`] takes one record as it lies in a ring (or in a recording) and gives a [`Record`], or says
+//! what is wrong with it. It copies fields out by position and never reinterprets memory, so that no
+//! input can do more harm than a [`DecodeError`]. The layouts are those of the [`trace_ebpf`] crate,
+//! whose size assertions the offsets below rest on.
+
+use trace_ebpf::{
+    DropHead, Entry, Hook, Kind, MAX_CPUS, MAX_ENTRIES, MAX_STACK, NAME_BYTES, PACKET_BYTES,
+    PollEvent, SegmentHead, SocketEvent, SocketOp, Tag, flags,
+};
+
+/// One record of the kernel side.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "segments are nearly all records; a box for each would cost more than the space"
+)]
+pub enum Record {
+    /// Stamps of one packet on one CPU.
+    Segment(Segment),
+    /// A drop.
+    Drop(DropRecord),
+    /// A system call on a TCP socket, or a retransmission.
+    Socket(SocketRecord),
+    /// A NAPI poll.
+    Poll(PollRecord),
+    /// A network device's name.
+    Device(Device),
+    /// A process' name.
+    Process(ProcessRecord),
+}
+
+/// The stamps that one sk_buff gathered on one CPU without being handed over.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Segment {
+    /// CPU of every stamp.
+    pub cpu: u16,
+    /// See [`trace_ebpf::flags`].
+    pub flags: u8,
+    /// `skb->protocol`.
+    pub ether_type: u16,
+    /// Address of the sk_buff.
+    pub skb: u64,
+    /// `skb->head`.
+    pub head: u64,
+    /// The socket, 0 when none was seen.
+    pub sk: u64,
+    /// Time of the first stamp, CLOCK_MONOTONIC ns.
+    pub t0: u64,
+    /// `skb->len`.
+    pub len: u32,
+    /// Network namespace of the first stamp.
+    pub netns: u32,
+    /// Interface of the first stamp, 0 when none.
+    pub ifindex: u32,
+    /// The packet's first bytes from its network header on.
+    pub packet: Option<[u8; PACKET_BYTES]>,
+    /// In the wire's order. Every tag is known; the kernel never sends more than [`MAX_ENTRIES`].
+    entries: [Entry; MAX_ENTRIES],
+    count: u8,
+}
+
+/// One entry of a segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Item {
+    /// The packet passed a hook.
+    Stamp {
+        /// Where.
+        hook: Hook,
+        /// When, CLOCK_MONOTONIC ns.
+        time: u64,
+        /// The entry's first small field.
+        a: u8,
+        /// The entry's second small field.
+        b: u16,
+    },
+    /// From here on it is on this interface.
+    Device(u32),
+    /// From here on it is in this network namespace.
+    Netns(u32),
+    /// The thread of the stamp before.
+    Pid(u32),
+    /// The poll (of the stamp before), by its number on this CPU.
+    Poll(u32),
+}
+
+impl Segment {
+    /// A segment made by hand; entries past [`MAX_ENTRIES`] are left out.
+    pub fn new(head: &SegmentHead, packet: Option<[u8; PACKET_BYTES]>, entries: &[Entry]) -> Self {
+        let mut fixed = [Entry::default(); MAX_ENTRIES];
+        let count = entries.len().min(MAX_ENTRIES);
+        fixed[..count].copy_from_slice(&entries[..count]);
+        Self {
+            cpu: head.cpu,
+            flags: head.flags,
+            ether_type: head.protocol,
+            skb: head.skb,
+            head: head.head,
+            sk: head.sk,
+            t0: head.t0,
+            len: head.len,
+            netns: head.netns,
+            ifindex: head.ifindex,
+            packet,
+            entries: fixed,
+            count: u8::try_from(count).unwrap_or(u8::MAX),
+        }
+    }
+
+    /// Its entries, in the wire's order.
+    pub fn items(&self) -> impl Iterator<Item = Item> + '_ {
+        self.entries[..usize::from(self.count)]
+            .iter()
+            .filter_map(|entry| item(entry, self.t0))
+    }
+
+    /// The entries as they came, for recordings.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries[..usize::from(self.count)]
+    }
+}
+
+fn item(entry: &Entry, t0: u64) -> Option<Item> {
+    if entry.tag < FIRST_TAG {
+        return Some(Item::Stamp {
+            hook: hook(entry.tag)?,
+            time: t0.saturating_add(u64::from(entry.value)),
+            a: entry.a,
+            b: entry.b,
+        });
+    }
+    Some(match tag(entry.tag)? {
+        Tag::Device => Item::Device(entry.value),
+        Tag::Netns => Item::Netns(entry.value),
+        Tag::Pid => Item::Pid(entry.value),
+        Tag::Poll => Item::Poll(entry.value),
+    })
+}
+
+/// A drop, and who asked for it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DropRecord {
+    /// CPU it happened on.
+    pub cpu: u16,
+    /// `skb->protocol`.
+    pub ether_type: u16,
+    /// Address of the sk_buff.
+    pub skb: u64,
+    /// CLOCK_MONOTONIC, ns.
+    pub time: u64,
+    /// Address of the caller.
+    pub location: u64,
+    /// `None` on kernels that give none.
+    pub reason: Option<u32>,
+    /// Another sk_buff still shares the data.
+    pub shared: bool,
+    /// Return addresses, innermost first.
+    pub stack: Vec<u64>,
+}
+
+/// A system call on a TCP socket, by sequence range, or a retransmission.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SocketRecord {
+    /// What happened.
+    pub op: SocketOp,
+    /// CPU of the call's end.
+    pub cpu: u16,
+    /// CLOCK_MONOTONIC, ns.
+    pub start: u64,
+    /// CLOCK_MONOTONIC, ns; `None` when not known (yet).
+    pub end: Option<u64>,
+    /// The socket.
+    pub sk: u64,
+    /// First sequence number.
+    pub seq: u32,
+    /// Bytes.
+    pub len: u32,
+    /// Thread id of the caller.
+    pub pid: u32,
+}
+
+/// One NAPI poll.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PollRecord {
+    /// CPU it ran on.
+    pub cpu: u16,
+    /// Interrupt that scheduled it.
+    pub irq: Option<u16>,
+    /// Its number on this CPU.
+    pub number: u32,
+    /// Interface index of the NAPI's device; 0 for the backlog.
+    pub ifindex: u32,
+    /// CLOCK_MONOTONIC, ns.
+    pub start: u64,
+    /// CLOCK_MONOTONIC, ns.
+    pub end: u64,
+    /// Packets handled.
+    pub work: u32,
+    /// Packets allowed.
+    pub budget: u32,
+    /// When the softirq that ran it began.
+    pub softirq: Option<u64>,
+}
+
+/// A network device's name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Device {
+    /// Interface index.
+    pub ifindex: u32,
+    /// Inode number of its network namespace.
+    pub netns: u32,
+    /// As the kernel has it, unprintable bytes replaced.
+    pub name: String,
+}
+
+/// A process' name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ProcessRecord {
+    /// Thread id.
+    pub pid: u32,
+    /// Process id.
+    pub tgid: u32,
+    /// `comm`, unprintable bytes replaced.
+    pub name: String,
+}
+
+/// Why a record was refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// Not even a kind and a length.
+    #[error("{0} bytes are too few for a record")]
+    TooShort(usize),
+    /// A kind this version does not know.
+    #[error("unknown kind of record: {0}")]
+    UnknownKind(u8),
+    /// The length inside the record is not that of the slice.
+    #[error("the record says {said} bytes, {got} came")]
+    Length {
+        /// `bytes` of the record.
+        said: usize,
+        /// Bytes that came.
+        got: usize,
+    },
+    /// The length does not fit the kind.
+    #[error("{0} bytes do not fit this kind of record")]
+    Shape(usize),
+    /// A CPU number that no ring has.
+    #[error("CPU {0} is out of range")]
+    Cpu(u16),
+    /// A hook, tag or operation this version does not know.
+    #[error("unknown tag: {0}")]
+    UnknownTag(u8),
+}
+
+const HEAD: usize = size_of::<SegmentHead>();
+const ENTRY: usize = size_of::<Entry>();
+/// Entries below are hooks, from here on facts (see [`trace_ebpf::Entry`]).
+const FIRST_TAG: u8 = 128;
+
+/// Makes a [`Record`] of one record's bytes.
+///
+/// # Errors
+/// When kind, length, CPU or a tag is not what this version of the wire format allows.
+pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
+    let (Some(&kind), true) = (bytes.first(), bytes.len() >= 4) else {
+        return Err(DecodeError::TooShort(bytes.len()));
+    };
+    let fields = Fields(bytes);
+    let said = usize::from(fields.u16(2));
+    if said != bytes.len() {
+        return Err(DecodeError::Length {
+            said,
+            got: bytes.len(),
+        });
+    }
+    match kind {
+        k if k == Kind::Segment as u8 => segment(fields).map(Record::Segment),
+        k if k == Kind::Drop as u8 => drop_record(fields).map(Record::Drop),
+        k if k == Kind::Socket as u8 => socket(fields).map(Record::Socket),
+        k if k == Kind::Poll as u8 => poll(fields).map(Record::Poll),
+        k if k == Kind::Device as u8 => {
+            fields.exactly(size_of::<trace_ebpf::DeviceName>())?;
+            Ok(Record::Device(Device {
+                ifindex: fields.u32(4),
+                netns: fields.u32(8),
+                name: fields.name(16),
+            }))
+        }
+        k if k == Kind::Process as u8 => {
+            fields.exactly(size_of::<trace_ebpf::ProcessName>())?;
+            Ok(Record::Process(ProcessRecord {
+                pid: fields.u32(4),
+                tgid: fields.u32(8),
+                name: fields.name(16),
+            }))
+        }
+        other => Err(DecodeError::UnknownKind(other)),
+    }
+}
+
+fn segment(fields: Fields<'_>) -> Result<Segment, DecodeError> {
+    let len = fields.0.len();
+    fields.at_least(HEAD)?;
+    let flags = fields.0[1];
+    let mut at = HEAD;
+    let packet = if flags & flags::PACKET != 0 {
+        let bytes = fields.0.get(at..at + PACKET_BYTES);
+        let Some(packet) = bytes.and_then(|b| <[u8; PACKET_BYTES]>::try_from(b).ok()) else {
+            return Err(DecodeError::Shape(len));
+        };
+        at += PACKET_BYTES;
+        Some(packet)
+    } else {
+        None
+    };
+    let rest = &fields.0[at..];
+    let count = rest.len() / ENTRY;
+    if rest.len() % ENTRY != 0 || count > MAX_ENTRIES {
+        return Err(DecodeError::Shape(len));
+    }
+    let mut entries = [Entry::default(); MAX_ENTRIES];
+    for (slot, bytes) in entries.iter_mut().zip(rest.chunks_exact(ENTRY)) {
+        let bytes = Fields(bytes);
+        let entry = Entry {
+            value: bytes.u32(0),
+            tag: bytes.0[4],
+            a: bytes.0[5],
+            b: bytes.u16(6),
+        };
+        item(&entry, 0).ok_or(DecodeError::UnknownTag(entry.tag))?;
+        *slot = entry;
+    }
+    Ok(Segment {
+        cpu: fields.cpu(4)?,
+        flags,
+        ether_type: fields.u16(6),
+        skb: fields.u64(8),
+        t0: fields.u64(16),
+        head: fields.u64(24),
+        sk: fields.u64(32),
+        len: fields.u32(40),
+        netns: fields.u32(44),
+        ifindex: fields.u32(48),
+        packet,
+        entries,
+        count: u8::try_from(count).map_err(|_| DecodeError::Shape(len))?,
+    })
+}
+
+fn drop_record(fields: Fields<'_>) -> Result<DropRecord, DecodeError> {
+    let head = size_of::<DropHead>();
+    fields.at_least(head)?;
+    let depth = usize::from(fields.0[1]);
+    if depth > MAX_STACK {
+        return Err(DecodeError::Shape(fields.0.len()));
+    }
+    fields.exactly(head + depth * 8)?;
+    let reason = fields.u32(32);
+    Ok(DropRecord {
+        cpu: fields.cpu(4)?,
+        ether_type: fields.u16(6),
+        skb: fields.u64(8),
+        time: fields.u64(16),
+        location: fields.u64(24),
+        reason: (reason != DropHead::NO_REASON).then_some(reason),
+        shared: fields.u32(36) != 0,
+        stack: (0..depth).map(|i| fields.u64(head + i * 8)).collect(),
+    })
+}
+
+fn socket(fields: Fields<'_>) -> Result<SocketRecord, DecodeError> {
+    fields.exactly(size_of::<SocketEvent>())?;
+    let op = match fields.0[1] {
+        1 => SocketOp::Send,
+        2 => SocketOp::Receive,
+        3 => SocketOp::ReceiveEnd,
+        4 => SocketOp::Retransmit,
+        other => return Err(DecodeError::UnknownTag(other)),
+    };
+    let end = fields.u64(16);
+    Ok(SocketRecord {
+        op,
+        cpu: fields.cpu(4)?,
+        start: fields.u64(8),
+        end: (end != 0).then_some(end),
+        sk: fields.u64(24),
+        seq: fields.u32(32),
+        len: fields.u32(36),
+        pid: fields.u32(40),
+    })
+}
+
+fn poll(fields: Fields<'_>) -> Result<PollRecord, DecodeError> {
+    fields.exactly(size_of::<PollEvent>())?;
+    let irq = fields.u16(6);
+    let softirq = fields.u64(40);
+    Ok(PollRecord {
+        cpu: fields.cpu(4)?,
+        irq: (irq != PollEvent::NO_INTERRUPT).then_some(irq),
+        number: fields.u32(8),
+        ifindex: fields.u32(12),
+        start: fields.u64(16),
+        end: fields.u64(24),
+        work: fields.u32(32),
+        budget: fields.u32(36),
+        softirq: (softirq != 0).then_some(softirq),
+    })
+}
+
+/// Fields by their byte offset. A field that is not there reads as zero; lengths are checked before.
+#[derive(Clone, Copy)]
+struct Fields<'a>(&'a [u8]);
+
+impl Fields<'_> {
+    fn exactly(self, bytes: usize) -> Result<(), DecodeError> {
+        if self.0.len() == bytes {
+            Ok(())
+        } else {
+            Err(DecodeError::Shape(self.0.len()))
+        }
+    }
+
+    fn at_least(self, bytes: usize) -> Result<(), DecodeError> {
+        if self.0.len() >= bytes {
+            Ok(())
+        } else {
+            Err(DecodeError::Shape(self.0.len()))
+        }
+    }
+
+    fn array<const N: usize>(self, at: usize) -> [u8; N] {
+        self.0
+            .get(at..at + N)
+            .and_then(|b| b.try_into().ok())
+            .unwrap_or([0; N])
+    }
+
+    fn u16(self, at: usize) -> u16 {
+        u16::from_ne_bytes(self.array(at))
+    }
+
+    fn u32(self, at: usize) -> u32 {
+        u32::from_ne_bytes(self.array(at))
+    }
+
+    fn u64(self, at: usize) -> u64 {
+        u64::from_ne_bytes(self.array(at))
+    }
+
+    fn cpu(self, at: usize) -> Result<u16, DecodeError> {
+        let cpu = self.u16(at);
+        if u32::from(cpu) < MAX_CPUS {
+            Ok(cpu)
+        } else {
+            Err(DecodeError::Cpu(cpu))
+        }
+    }
+
+    /// A name padded with NUL. Names are chosen by users (and by containers): control characters,
+    /// which could play tricks on a terminal, are replaced.
+    fn name(self, at: usize) -> String {
+        let bytes: [u8; NAME_BYTES] = self.array(at);
+        let used = bytes.split(|&b| b == 0).next().unwrap_or(&[]);
+        String::from_utf8_lossy(used)
+            .chars()
+            .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+            .collect()
+    }
+}
+
+fn hook(number: u8) -> Option<Hook> {
+    Some(match number {
+        1 => Hook::Interrupt,
+        2 => Hook::NapiSchedule,
+        3 => Hook::Softirq,
+        4 => Hook::Poll,
+        5 => Hook::Gro,
+        6 => Hook::GroDone,
+        7 => Hook::Backlog,
+        8 => Hook::Receive,
+        9 => Hook::Classify,
+        10 => Hook::XdpGeneric,
+        11 => Hook::Ip,
+        12 => Hook::NfEnter,
+        13 => Hook::NfLeave,
+        14 => Hook::Deliver,
+        15 => Hook::Forward,
+        16 => Hook::Transport,
+        17 => Hook::TransportDone,
+        18 => Hook::TcpSocket,
+        19 => Hook::TcpBacklog,
+        20 => Hook::Queued,
+        21 => Hook::Wakeup,
+        22 => Hook::Copy,
+        23 => Hook::Consume,
+        24 => Hook::Drop,
+        25 => Hook::Send,
+        26 => Hook::SocketWrite,
+        27 => Hook::TcpTransmit,
+        28 => Hook::IpOutput,
+        29 => Hook::Neighbour,
+        30 => Hook::DevQueue,
+        31 => Hook::QdiscEnqueue,
+        32 => Hook::QdiscDequeue,
+        33 => Hook::StartXmit,
+        34 => Hook::XmitDone,
+        _ => return None,
+    })
+}
+
+fn tag(number: u8) -> Option<Tag> {
+    Some(match number {
+        128 => Tag::Device,
+        129 => Tag::Netns,
+        130 => Tag::Pid,
+        131 => Tag::Poll,
+        _ => return None,
+    })
+}

@@ -1,0 +1,207 @@
+//! Is this still the same packet?
+//!
+//! The kernel side names packets by the address of their sk_buff. That is an identity only while the
+//! sk_buff lives, and not every end can be seen: `__kfree_skb` has no tracepoint, and TCP uses it for
+//! pure ACKs and for data that was read (`tcp_rcv_established`, `tcp_eat_skb`), GRO for what it
+//! merged. The next packet is then likely to get the very same address, from the same CPU's cache.
+//!
+//! So each stamp is judged: can the packet that was last seen *there* now be seen *here*? A packet goes
+//! one way: in through the device, IP and transport, or out through IP, qdisc and driver, and round
+//! again only by being handed to another device. What cannot be a continuation begins a new life.
+//! The first stamp of a segment comes with the packet's headers, which decide where the order leaves it
+//! open. The doubt that remains: a packet that ended unseen and whose address was taken by one of the
+//! same flow, further along the same way, without headers in its segment.
+
+use super::flow::{can_carry_packets, may_be_same_packet};
+use super::model::Flow;
+use super::open::{Open, Place, Side, State};
+use super::point::{
+    ARRIVAL, INBOUND, LOCAL_OUTPUT, OUTBOUND, Point, Points, SENDING, TRAILING, TRANSPORT,
+};
+
+/// What a stamp is to the journey whose address it has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Verdict {
+    /// Of the current leg.
+    Continues,
+    /// It passed into the next network namespace, or back into this one.
+    NextLeg,
+    /// Another packet.
+    NewLife,
+    /// It belongs to the journey, but says nothing.
+    Trails,
+}
+
+/// A stamp to be judged.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sight<'a> {
+    pub point: Point,
+    pub time: u64,
+    pub cpu: u16,
+    pub place: Place,
+    /// The headers, at a segment's first stamp.
+    pub flow: Option<&'a Flow>,
+}
+
+const GIVEN: Points = Points::of(&[Point::StartXmit, Point::XmitDone]);
+
+/// What `sight` is to `open`.
+pub(super) fn judge(open: &Open, sight: &Sight<'_>) -> Verdict {
+    if let State::Ended { time, .. } = open.state {
+        return if sight.time <= time && sight.time >= open.first_time() {
+            Verdict::Continues
+        } else if TRAILING.has(sight.point) {
+            Verdict::Trails
+        } else {
+            Verdict::NewLife
+        };
+    }
+    if open.stamps.is_empty() {
+        return Verdict::Continues;
+    }
+    let point = sight.point;
+    let same = match (open.current_flow(), open.flow.as_ref(), sight.flow) {
+        (Some(now), Some(first), Some(seen)) => {
+            may_be_same_packet(now, seen) || may_be_same_packet(first, seen)
+        }
+        _ => true,
+    };
+    match point {
+        Point::Consume | Point::Drop | Point::RecvDone => Verdict::Continues,
+        Point::XmitDone => given_back(open, sight),
+        // napi_gro_receive returns: after the whole way in, when it did not put the packet on a list.
+        Point::GroDone if open.seen.has(Point::Gro) && open.side == Side::Receive => {
+            Verdict::Continues
+        }
+        Point::TransportDone if open.side == Side::Receive => Verdict::Continues,
+        Point::GroDone | Point::TransportDone => Verdict::Trails,
+        _ if SENDING.has(point) => {
+            // TCP sends clones from the second half of an fclone pair (skb_clone): a retransmission has
+            // the address of the transmission before.
+            let later = point == Point::TcpTransmit && open.seen.has(Point::TcpTransmit);
+            if open.side == Side::Transmit && open.seen.within(SENDING) && !later {
+                Verdict::Continues
+            } else {
+                Verdict::NewLife
+            }
+        }
+        _ if LOCAL_OUTPUT.has(point) => local_output(open, sight, same),
+        _ if ARRIVAL.has(point) => arrival(open, sight, same),
+        // A classifier runs on both ways.
+        Point::Classify if open.side != Side::Receive => keep(same || open.tunnel),
+        _ if INBOUND.has(point) => match open.side {
+            Side::Receive if open.seen.meets(TRANSPORT) && point < Point::Deliver => {
+                // Only a decapsulated packet meets IP again (xfrm, IPIP).
+                keep(sight.flow.is_none() || same || carries(open))
+            }
+            Side::Receive | Side::Forward if sight.place.netns == open.current_place().netns => {
+                keep(same || carries(open) || open.tunnel)
+            }
+            // Its arrival in the next namespace was lost.
+            _ => next_leg(same || open.tunnel),
+        },
+        _ if TRANSPORT.has(point) => match open.side {
+            Side::Receive => keep(same || carries(open)),
+            Side::Transmit | Side::Forward => next_leg(same || open.tunnel),
+        },
+        _ if OUTBOUND.has(point) => match open.side {
+            Side::Receive if open.seen.meets(TRANSPORT) => Verdict::NewLife,
+            _ => keep(same || open.tunnel || open.seen.meets(GIVEN)),
+        },
+        _ => keep(same),
+    }
+}
+
+fn keep(same: bool) -> Verdict {
+    if same {
+        Verdict::Continues
+    } else {
+        Verdict::NewLife
+    }
+}
+
+fn next_leg(same: bool) -> Verdict {
+    if same {
+        Verdict::NextLeg
+    } else {
+        Verdict::NewLife
+    }
+}
+
+/// It holds another packet, which may come out here.
+fn carries(open: &Open) -> bool {
+    open.current_flow().is_some_and(can_carry_packets)
+}
+
+/// `net_dev_xmit` comes when the driver returns, on the CPU that called it. By then the packet can be in
+/// the next namespace, read, freed, or its address another packet's: only straight after the call is
+/// it sure to be meant.
+fn given_back(open: &Open, sight: &Sight<'_>) -> Verdict {
+    match open.last {
+        Some((Point::StartXmit, time, cpu)) if cpu == sight.cpu && time <= sight.time => {
+            Verdict::Continues
+        }
+        _ => Verdict::Trails,
+    }
+}
+
+/// `__ip_local_out` and netfilter's OUTPUT: the beginning of a packet, or a tunnel device sending what
+/// it was given (`ip_tunnel_xmit` → `ip_local_out`), with other headers, on the same CPU.
+fn local_output(open: &Open, sight: &Sight<'_>, same: bool) -> Verdict {
+    if open.side == Side::Receive {
+        return Verdict::NewLife;
+    }
+    if open.seen.meets(GIVEN) {
+        let inside = open.last.is_some_and(|(_, _, cpu)| cpu == sight.cpu);
+        let wrapped = match (open.current_flow(), sight.flow) {
+            (Some(before), Some(now)) => !may_be_same_packet(before, now) && can_carry_packets(now),
+            // Inside one segment: the slot was never given up.
+            _ => true,
+        };
+        return keep(inside && wrapped);
+    }
+    // Passed already, by the same hook: xfrm sends the packet through again with an outer header.
+    if open.seen.has(sight.point) && sight.flow.is_some() {
+        return keep(!same && sight.flow.is_some_and(can_carry_packets));
+    }
+    keep(same)
+}
+
+/// `napi_gro_receive`, `netif_rx`, `netif_receive_skb`.
+fn arrival(open: &Open, sight: &Sight<'_>, same: bool) -> Verdict {
+    let place = open.current_place();
+    match open.side {
+        // veth_xmit and loopback_xmit hand the sk_buff itself to the receiving side.
+        Side::Transmit | Side::Forward => next_leg(same || open.tunnel),
+        Side::Receive if place.netns != sight.place.netns && place.netns != 0 => {
+            // macvlan, ipvlan: the device of another namespace takes it over on the way in.
+            if open.seen.meets(TRANSPORT) {
+                Verdict::NewLife
+            } else {
+                next_leg(same)
+            }
+        }
+        Side::Receive if place.ifindex != sight.place.ifindex => {
+            // Bridge, bond, VLAN: netif_receive_skb again with the upper device. Tunnels: the inner packet
+            // comes out of the tunnel device (gro_cells_receive), after the outer one reached its
+            // transport.
+            let queued = open.seen.has(Point::Queued) || open.seen.has(Point::TcpBacklog);
+            if queued {
+                Verdict::NewLife
+            } else if open.seen.meets(TRANSPORT) {
+                keep(carries(open))
+            } else {
+                keep(same || carries(open) || open.tunnel)
+            }
+        }
+        Side::Receive => {
+            // The same device: only further along (GRO → backlog → receive), never twice.
+            let again = open.seen.has(sight.point)
+                || open.seen.meets(TRANSPORT)
+                || open.seen.meets(INBOUND)
+                || open.seen.has(Point::Receive)
+                || (sight.point == Point::Gro && open.seen.has(Point::Backlog));
+            keep(!again && same)
+        }
+    }
+}

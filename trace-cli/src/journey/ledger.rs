@@ -1,0 +1,58 @@
+//! Keeps the balance: nothing is lost uncounted.
+
+use trace_ebpf::{COUNTERS, Counter};
+
+use super::model::{Journey, Ledger, Losses};
+
+/// The kernel side's counters, summed over CPUs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct KernelCounters(pub [u64; COUNTERS as usize]);
+
+impl KernelCounters {
+    /// One of them.
+    pub const fn get(&self, counter: Counter) -> u64 {
+        self.0[counter as usize]
+    }
+}
+
+/// What was counted so far.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Balance {
+    counted: Ledger,
+    /// Journeys of which the beginning is missing.
+    partial: u64,
+    pub(super) late: u64,
+    pub(super) damaged: u64,
+    pub(super) evicted: u64,
+    pub(super) kernel: KernelCounters,
+}
+
+impl Balance {
+    pub(super) fn count(&mut self, journey: &Journey) {
+        self.counted.count(journey.outcome);
+        self.partial += u64::from(journey.partial);
+    }
+
+    /// A packet whose first part was lost is counted by the kernel side as a lost birth. If a later part
+    /// of it got through it is a partial journey, and not to be counted twice.
+    pub(super) fn ledger(&self) -> Ledger {
+        let mut ledger = self.counted;
+        ledger.lost = self
+            .kernel
+            .get(Counter::BirthsLost)
+            .saturating_sub(self.partial);
+        ledger.seen += ledger.lost;
+        ledger
+    }
+
+    pub(super) fn losses(&self) -> Losses {
+        Losses {
+            segments: self.kernel.get(Counter::SegmentsLost),
+            births: self.kernel.get(Counter::BirthsLost),
+            records: self.kernel.get(Counter::RecordsLost),
+            late: self.late,
+            damaged: self.damaged,
+            evicted: self.evicted,
+        }
+    }
+}

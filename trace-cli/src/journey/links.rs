@@ -1,0 +1,129 @@
+//! Which journeys belong together: clones, GRO, GSO, fragments.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::flow::{same_addresses, sequence_length};
+use super::model::Flow;
+use super::slab::Ref;
+use super::sockets::before;
+
+/// Packets that GRO holds, and packets that were split, remembered for each CPU. Both last for
+/// microseconds.
+const KEPT: usize = 16;
+
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    journey: Ref,
+    flow: Flow,
+    /// Where the next TCP segment would continue it.
+    next: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Split {
+    journey: Ref,
+    flow: Flow,
+}
+
+#[derive(Default, Debug)]
+struct Cpu {
+    held: VecDeque<Held>,
+    split: VecDeque<Split>,
+}
+
+/// What is remembered to link journeys.
+#[derive(Default, Debug)]
+pub(super) struct Links {
+    heads: HashMap<u64, Ref>,
+    cpus: Vec<Cpu>,
+}
+
+fn push<T>(queue: &mut VecDeque<T>, value: T) {
+    if queue.len() >= KEPT {
+        queue.pop_front();
+    }
+    queue.push_back(value);
+}
+
+/// The sequence number after a segment.
+fn next(flow: &Flow) -> Option<u32> {
+    flow.tcp
+        .map(|tcp| tcp.seq.wrapping_add(sequence_length(&tcp)))
+}
+
+impl Links {
+    fn cpu(&mut self, cpu: u16) -> &mut Cpu {
+        let cpu = usize::from(cpu);
+        if self.cpus.len() <= cpu {
+            self.cpus.resize_with(cpu + 1, Cpu::default);
+        }
+        &mut self.cpus[cpu]
+    }
+
+    /// The journey whose data begins at `head`.
+    pub(super) fn of_head(&self, head: u64) -> Option<Ref> {
+        self.heads.get(&head).copied()
+    }
+
+    pub(super) fn set_head(&mut self, head: u64, journey: Ref) {
+        if head != 0 {
+            self.heads.insert(head, journey);
+        }
+    }
+
+    pub(super) fn forget_head(&mut self, head: u64, journey: Ref) {
+        if self.heads.get(&head) == Some(&journey) {
+            self.heads.remove(&head);
+        }
+    }
+
+    /// GRO keeps this packet for others to be merged into (`GRO_HELD`).
+    pub(super) fn hold(&mut self, cpu: u16, journey: Ref, flow: Flow) {
+        let held = Held {
+            journey,
+            flow,
+            next: next(&flow),
+        };
+        push(&mut self.cpu(cpu).held, held);
+    }
+
+    /// GRO merged this packet: the one it became part of. The last one held of the flow (GRO keeps one of
+    /// each, `gro_list`) that this one continues.
+    pub(super) fn merge(&mut self, cpu: u16, flow: &Flow) -> Option<Ref> {
+        let held = &mut self.cpu(cpu).held;
+        let seq = flow.tcp.map(|tcp| tcp.seq);
+        let into = held.iter_mut().rev().find(|h| {
+            same_addresses(&h.flow, flow)
+                && match (h.flow.tcp, seq) {
+                    (Some(first), Some(seq)) => !before(seq, first.seq),
+                    _ => true,
+                }
+        })?;
+        into.next = next(flow);
+        Some(into.journey)
+    }
+
+    /// The kernel freed this packet on its way out: others may have been made from it.
+    pub(super) fn split(&mut self, cpu: u16, journey: Ref, flow: Flow) {
+        push(&mut self.cpu(cpu).split, Split { journey, flow });
+    }
+
+    /// A packet appeared in the middle of the way out: the one it was made from. `skb_segment` keeps
+    /// addresses and counts the sequence numbers on; `ip_do_fragment` keeps the identification.
+    pub(super) fn whole_of(&mut self, cpu: u16, flow: &Flow) -> Option<Ref> {
+        let split = &self.cpu(cpu).split;
+        let whole = split.iter().rev().find(|s| {
+            let inside = match (s.flow.tcp, flow.tcp) {
+                (Some(all), Some(part)) => part.seq.wrapping_sub(all.seq) < all.payload,
+                _ => true,
+            };
+            let part = flow.fragment.is_some()
+                && match (s.flow.ip_id, flow.ip_id) {
+                    (Some(x), Some(y)) if x != 0 && y != 0 => x == y,
+                    _ => true,
+                };
+            same_addresses(&s.flow, flow) && inside && (flow.fragment.is_none() || part)
+        })?;
+        Some(whole.journey)
+    }
+}

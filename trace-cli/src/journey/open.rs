@@ -1,0 +1,286 @@
+//! A journey that is being put together: stamps in compact form, and what identity has to know.
+
+use super::flow::{is_tcp, same_addresses, sequence_length};
+use super::model::{Drop, Flow, JourneyId, Link, Outcome, Poll};
+use super::point::{OUTBOUND, Point, Points, TRANSPORT};
+
+/// Stamps kept of one journey. No path through the kernel has half as many; a packet that circles
+/// (stacked tunnels, repeated MSG_PEEK) must not grow without bound.
+const MAX_STAMPS: usize = 192;
+const MAX_PLACES: usize = 255;
+const MAX_LEGS: u8 = 250;
+
+/// One packet passing one point.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Stamp {
+    pub time: u64,
+    pub cpu: u16,
+    pub point: Point,
+    pub leg: u8,
+    /// Index into [`Open::places`].
+    pub place: u8,
+    /// GroDone: the result. Wakeup: index into [`Open::woken`]. XmitDone: the return code.
+    pub arg: u8,
+}
+
+/// A network namespace and an interface in it; 0 where not known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Place {
+    pub netns: u32,
+    pub ifindex: u32,
+}
+
+/// What the current leg is so far.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Side {
+    Receive,
+    Transmit,
+    Forward,
+}
+
+/// How it stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum State {
+    /// More is to come.
+    Open,
+    /// It ended then; what is later does not belong to it. It waits for late parts.
+    Ended { outcome: Outcome, time: u64 },
+}
+
+/// What few journeys have.
+#[derive(Clone, Default, Debug)]
+pub(super) struct Extra {
+    pub rewrites: Vec<Flow>,
+    pub links: Vec<Link>,
+    pub drop: Option<Drop>,
+    pub polls: Vec<(u8, Poll)>,
+}
+
+#[derive(Debug)]
+pub(super) struct Open {
+    pub id: JourneyId,
+    pub skb: u64,
+    pub head: u64,
+    /// The sending socket.
+    pub sk_out: u64,
+    /// The receiving socket.
+    pub sk_in: u64,
+    pub flow: Option<Flow>,
+    pub len: u32,
+    pub ether_type: u16,
+    pub partial: bool,
+    /// Stacked devices or tunnels were seen: the headers may change altogether.
+    pub tunnel: bool,
+    /// It waits in [`super::sockets`] for its bytes to be read.
+    pub waits: bool,
+    /// Its sent range is known to [`super::sockets`].
+    pub registered: bool,
+    /// TCP sent its bytes before.
+    pub retransmitted: bool,
+    pub state: State,
+    /// When something was last heard of it, in stream time.
+    pub heard: u64,
+    pub sender: u32,
+    pub receiver: u32,
+    /// The first threads woken for it.
+    pub woken: [u32; 2],
+    pub stamps: Vec<Stamp>,
+    pub places: Vec<Place>,
+    pub extra: Option<Box<Extra>>,
+    /// Points of the current leg.
+    pub seen: Points,
+    /// Points of the whole journey.
+    pub ever: Points,
+    pub side: Side,
+    pub leg: u8,
+    /// The last point that the packet itself passed, when, and on which CPU.
+    pub last: Option<(Point, u64, u16)>,
+    /// Neighbours in the order of [`Open::heard`] (see [`super::slab`]).
+    pub older: u32,
+    pub newer: u32,
+}
+
+impl Open {
+    pub(super) fn is_open(&self) -> bool {
+        self.state == State::Open
+    }
+
+    pub(super) fn place(&self, stamp: &Stamp) -> Place {
+        self.places
+            .get(usize::from(stamp.place))
+            .copied()
+            .unwrap_or_default()
+    }
+
+    /// Where the current leg was last seen.
+    pub(super) fn current_place(&self) -> Place {
+        self.stamps
+            .iter()
+            .rev()
+            .find(|s| s.leg == self.leg)
+            .map(|s| self.place(s))
+            .unwrap_or_default()
+    }
+
+    pub(super) fn extra(&mut self) -> &mut Extra {
+        self.extra.get_or_insert_default()
+    }
+
+    pub(super) fn link(&mut self, link: Link) {
+        if link.journey != self.id && !self.extra().links.contains(&link) {
+            self.extra().links.push(link);
+        }
+    }
+
+    /// Its headers as they are now: after all rewrites.
+    pub(super) fn current_flow(&self) -> Option<&Flow> {
+        self.extra
+            .as_ref()
+            .and_then(|e| e.rewrites.last())
+            .or(self.flow.as_ref())
+    }
+
+    /// Learns headers seen on the way.
+    pub(super) fn see_flow(&mut self, flow: &Flow) {
+        match self.current_flow() {
+            None => self.flow = Some(*flow),
+            Some(known) if same_addresses(known, flow) => {}
+            Some(_) => {
+                if self.extra().rewrites.len() < 16 {
+                    self.extra().rewrites.push(*flow);
+                }
+            }
+        }
+    }
+
+    /// Sequence range of a TCP segment: first and length, with payload, SYN and FIN.
+    pub(super) fn tcp_range(&self) -> Option<(u32, u32)> {
+        let tcp = self.flow.as_ref()?.tcp?;
+        Some((tcp.seq, sequence_length(&tcp)))
+    }
+
+    pub(super) fn tcp_payload(&self) -> Option<u32> {
+        Some(self.flow.as_ref()?.tcp?.payload)
+    }
+
+    pub(super) fn is_tcp(&self) -> bool {
+        self.flow.as_ref().is_some_and(is_tcp)
+    }
+
+    /// A TCP segment that nobody will ever read: ACK, SYN, FIN, RST.
+    pub(super) fn is_bare_tcp(&self) -> bool {
+        self.tcp_payload() == Some(0)
+    }
+
+    /// A TCP segment with bytes for a reader.
+    pub(super) fn is_tcp_data(&self) -> bool {
+        self.tcp_payload().is_some_and(|n| n > 0)
+    }
+
+    /// A part of an IP packet that waits for the rest.
+    pub(super) fn is_fragment(&self) -> bool {
+        self.flow.as_ref().is_some_and(|f| f.fragment.is_some())
+    }
+
+    pub(super) fn passed_transport(&self) -> bool {
+        self.side == Side::Receive && self.seen.meets(TRANSPORT)
+    }
+
+    /// Begins the next leg.
+    pub(super) fn turn(&mut self, side: Side) {
+        if self.leg < MAX_LEGS {
+            self.leg += 1;
+        }
+        self.side = side;
+        self.seen = Points::default();
+    }
+
+    pub(super) fn place_index(&mut self, place: Place) -> u8 {
+        let at = self.places.iter().rposition(|&p| p == place);
+        let at = at.unwrap_or_else(|| {
+            if self.places.len() < MAX_PLACES {
+                self.places.push(place);
+            }
+            self.places.len() - 1
+        });
+        u8::try_from(at).unwrap_or(u8::MAX)
+    }
+
+    /// Takes a stamp into leg `leg`. A stamp that is there already (context that the kernel side gave to
+    /// two segments of the packet) is not taken twice.
+    pub(super) fn stamp(&mut self, mut stamp: Stamp, place: Place) {
+        let known = self
+            .stamps
+            .iter()
+            .any(|s| s.point == stamp.point && s.time == stamp.time && s.leg == stamp.leg);
+        if known {
+            return;
+        }
+        self.ever.insert(stamp.point);
+        if stamp.leg == self.leg {
+            self.seen.insert(stamp.point);
+        }
+        // A journey grows past the limit only by the few stamps that end it.
+        let ends = matches!(stamp.point, Point::Consume | Point::Drop | Point::RecvDone);
+        if self.stamps.len() >= MAX_STAMPS && !ends || self.stamps.len() >= MAX_STAMPS + 8 {
+            return;
+        }
+        stamp.place = self.place_index(place);
+        self.stamps.push(stamp);
+    }
+
+    /// Takes a stamp of the packet itself into the current leg.
+    pub(super) fn own_stamp(&mut self, point: Point, time: u64, cpu: u16, place: Place, arg: u8) {
+        if self.side == Side::Receive
+            && (OUTBOUND.has(point)
+                || matches!(point, Point::Forward | Point::FwdEnter | Point::FwdLeave))
+        {
+            self.side = Side::Forward;
+        }
+        let leg = self.leg;
+        self.stamp(
+            Stamp {
+                time,
+                cpu,
+                point,
+                leg,
+                place: 0,
+                arg,
+            },
+            place,
+        );
+        self.last = Some((point, time, cpu));
+    }
+
+    pub(super) fn first_time(&self) -> u64 {
+        self.stamps.iter().map(|s| s.time).min().unwrap_or(0)
+    }
+
+    pub(super) fn last_time(&self) -> u64 {
+        self.stamps.iter().map(|s| s.time).max().unwrap_or(0)
+    }
+
+    /// When the packet was given to the receiving socket, as far as is known.
+    pub(super) fn at_socket(&self) -> Option<u64> {
+        self.stamps
+            .iter()
+            .filter(|s| {
+                s.leg == self.leg
+                    && TRANSPORT.has(s.point)
+                    && !matches!(s.point, Point::TransportDone | Point::Wakeup | Point::Copy)
+            })
+            .map(|s| s.time)
+            .max()
+    }
+
+    pub(super) fn end(&mut self, outcome: Outcome, time: u64) {
+        self.state = State::Ended { outcome, time };
+    }
+
+    pub(super) fn outcome(&self) -> Option<Outcome> {
+        match self.state {
+            State::Open => None,
+            State::Ended { outcome, .. } => Some(outcome),
+        }
+    }
+}

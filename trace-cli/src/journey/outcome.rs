@@ -1,0 +1,62 @@
+//! How a journey ended.
+
+use super::flow::is_echo_reply;
+use super::model::{Outcome, Unfinished};
+use super::open::{Open, Side};
+use super::point::{Point, Points, TRANSPORT};
+
+/// Given to a socket's queue.
+const AT_SOCKET: Points = Points::of(&[Point::Queued, Point::TcpBacklog]);
+/// Given to a driver.
+const AT_DRIVER: Points = Points::of(&[Point::StartXmit, Point::XmitDone]);
+
+/// `consume_skb`: the packet was freed after use. By whom is what it passed before.
+pub(super) fn consumed(open: &Open) -> Outcome {
+    match open.side {
+        // skb_consume_udp, skb_free_datagram: by the reader. Without a copy, too: recvmsg() that verifies
+        // the checksum while copying (skb_copy_and_csum_datagram_msg) passes no tracepoint.
+        Side::Receive if open.seen.has(Point::Copy) => Outcome::Delivered,
+        Side::Receive if open.seen.meets(AT_SOCKET) && !open.is_bare_tcp() => Outcome::Delivered,
+        // icmp_rcv, arp_process, tcp_rcv_state_process: by the kernel itself.
+        Side::Receive => Outcome::Consumed,
+        // The driver's transmit completion.
+        Side::Transmit if open.seen.meets(AT_DRIVER) => Outcome::Sent,
+        Side::Forward if open.seen.meets(AT_DRIVER) => Outcome::Forwarded,
+        // validate_xmit_skb after segmentation, ip_do_fragment: its parts go on.
+        Side::Transmit | Side::Forward => Outcome::Consumed,
+    }
+}
+
+/// `kfree_skb`, with what its record says. An echo reply that a raw socket took (ping) is cloned for it
+/// (`raw_v4_input`), and the original dropped by `icmp_rcv`, for nobody else wants it: the data lives on,
+/// nothing was lost.
+pub(super) fn dropped(open: &Open, shared: bool) -> Outcome {
+    let taken = shared && open.passed_transport() && open.current_flow().is_some_and(is_echo_reply);
+    if taken {
+        Outcome::Consumed
+    } else {
+        Outcome::Dropped
+    }
+}
+
+/// Nothing more was heard, or its address became another packet's: what ends unseen, and what does not.
+pub(super) fn silent(open: &Open, why: Unfinished) -> Outcome {
+    if ends_unseen(open) {
+        return Outcome::Consumed;
+    }
+    // Without socket records a TCP copy is all that shows the reading; what follows is __kfree_skb.
+    if open.is_tcp() && open.side == Side::Receive && open.seen.has(Point::Copy) {
+        return Outcome::Delivered;
+    }
+    // A fragment that was swallowed by reassembly (ip_frag_reasm); one whose rest never came is dropped,
+    // visibly.
+    if open.is_fragment() && open.side == Side::Receive && !open.seen.meets(TRANSPORT) {
+        return Outcome::Consumed;
+    }
+    Outcome::Unfinished(why)
+}
+
+/// A TCP segment without payload that reached its socket: tcp_ack uses it, and __kfree_skb frees it.
+pub(super) fn ends_unseen(open: &Open) -> bool {
+    open.is_bare_tcp() && open.passed_transport()
+}

@@ -1,0 +1,231 @@
+//! Where a packet can be seen: the wire's hooks, with netfilter's five hooks told apart, and the end of
+//! `recv()`, which no packet passes but a system call marks.
+
+use trace_ebpf::{Hook, nf};
+
+/// A place that a packet passes. The order is that of a packet's way in, then of its way out.
+#[repr(u8)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Point {
+    Interrupt,
+    NapiSchedule,
+    Softirq,
+    Poll,
+    Gro,
+    GroDone,
+    Backlog,
+    Receive,
+    XdpGeneric,
+    Classify,
+    Ip,
+    PreEnter,
+    PreLeave,
+    Forward,
+    FwdEnter,
+    FwdLeave,
+    Deliver,
+    InEnter,
+    InLeave,
+    Transport,
+    TcpSocket,
+    TcpBacklog,
+    Queued,
+    Wakeup,
+    TransportDone,
+    Copy,
+    /// `recv()` returned: from a socket record, never from a segment.
+    RecvDone,
+    Send,
+    SocketWrite,
+    TcpTransmit,
+    IpOutput,
+    OutEnter,
+    OutLeave,
+    PostEnter,
+    PostLeave,
+    Neighbour,
+    DevQueue,
+    QdiscEnqueue,
+    QdiscDequeue,
+    StartXmit,
+    XmitDone,
+    Consume,
+    Drop,
+}
+
+impl Point {
+    /// The point of a stamp; `None` for netfilter hooks that are none of the five (ingress), and for
+    /// leaving one with the packet gone: its end, a drop or NF_STOLEN, has its own stamp.
+    pub(super) fn of(hook: Hook, a: u8, b: u16) -> Option<Self> {
+        Some(match hook {
+            Hook::Interrupt => Self::Interrupt,
+            Hook::NapiSchedule => Self::NapiSchedule,
+            Hook::Softirq => Self::Softirq,
+            Hook::Poll => Self::Poll,
+            Hook::Gro => Self::Gro,
+            Hook::GroDone => Self::GroDone,
+            Hook::Backlog => Self::Backlog,
+            Hook::Receive => Self::Receive,
+            Hook::Classify => Self::Classify,
+            Hook::XdpGeneric => Self::XdpGeneric,
+            Hook::Ip => Self::Ip,
+            Hook::NfEnter => match a {
+                nf::PRE_ROUTING => Self::PreEnter,
+                nf::LOCAL_IN => Self::InEnter,
+                nf::FORWARD => Self::FwdEnter,
+                nf::LOCAL_OUT => Self::OutEnter,
+                nf::POST_ROUTING => Self::PostEnter,
+                _ => return None,
+            },
+            Hook::NfLeave if b != 1 => return None,
+            Hook::NfLeave => match a {
+                nf::PRE_ROUTING => Self::PreLeave,
+                nf::LOCAL_IN => Self::InLeave,
+                nf::FORWARD => Self::FwdLeave,
+                nf::LOCAL_OUT => Self::OutLeave,
+                nf::POST_ROUTING => Self::PostLeave,
+                _ => return None,
+            },
+            Hook::Deliver => Self::Deliver,
+            Hook::Forward => Self::Forward,
+            Hook::Transport => Self::Transport,
+            Hook::TransportDone => Self::TransportDone,
+            Hook::TcpSocket => Self::TcpSocket,
+            Hook::TcpBacklog => Self::TcpBacklog,
+            Hook::Queued => Self::Queued,
+            Hook::Wakeup => Self::Wakeup,
+            Hook::Copy => Self::Copy,
+            Hook::Consume => Self::Consume,
+            Hook::Drop => Self::Drop,
+            Hook::Send => Self::Send,
+            Hook::SocketWrite => Self::SocketWrite,
+            Hook::TcpTransmit => Self::TcpTransmit,
+            Hook::IpOutput => Self::IpOutput,
+            Hook::Neighbour => Self::Neighbour,
+            Hook::DevQueue => Self::DevQueue,
+            Hook::QdiscEnqueue => Self::QdiscEnqueue,
+            Hook::QdiscDequeue => Self::QdiscDequeue,
+            Hook::StartXmit => Self::StartXmit,
+            Hook::XmitDone => Self::XmitDone,
+        })
+    }
+
+    /// Stamped from what the CPU was doing before it had this packet in hand.
+    pub(super) const fn is_poll_context(self) -> bool {
+        matches!(
+            self,
+            Self::Interrupt | Self::NapiSchedule | Self::Softirq | Self::Poll
+        )
+    }
+}
+
+/// A set of points.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(super) struct Points(u64);
+
+impl Points {
+    pub(super) const fn of(points: &[Point]) -> Self {
+        let mut bits = 0;
+        let mut i = 0;
+        while i < points.len() {
+            bits |= 1 << points[i] as u8;
+            i += 1;
+        }
+        Self(bits)
+    }
+
+    pub(super) const fn insert(&mut self, point: Point) {
+        self.0 |= 1 << point as u8;
+    }
+
+    pub(super) const fn has(self, point: Point) -> bool {
+        self.0 & (1 << point as u8) != 0
+    }
+
+    pub(super) const fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    pub(super) const fn within(self, other: Self) -> bool {
+        self.0 & !other.0 == 0
+    }
+
+    pub(super) const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// How a packet comes in.
+pub(super) const ARRIVAL: Points = Points::of(&[Point::Gro, Point::Backlog, Point::Receive]);
+/// At or past the transport protocol: whatever comes after is no longer on its way in.
+pub(super) const TRANSPORT: Points = Points::of(&[
+    Point::InLeave,
+    Point::Transport,
+    Point::TcpSocket,
+    Point::TcpBacklog,
+    Point::Queued,
+    Point::Wakeup,
+    Point::TransportDone,
+    Point::Copy,
+]);
+/// Where the receiving socket is known, or has it.
+pub(super) const SOCKET: Points = Points::of(&[
+    Point::TcpSocket,
+    Point::TcpBacklog,
+    Point::Queued,
+    Point::Copy,
+    Point::RecvDone,
+]);
+/// On the way in, between arrival and transport.
+pub(super) const INBOUND: Points = Points::of(&[
+    Point::XdpGeneric,
+    Point::Ip,
+    Point::PreEnter,
+    Point::PreLeave,
+    Point::Deliver,
+    Point::InEnter,
+    Point::InLeave,
+    Point::Forward,
+    Point::FwdEnter,
+    Point::FwdLeave,
+]);
+/// Before IP output has the packet.
+pub(super) const SENDING: Points =
+    Points::of(&[Point::Send, Point::SocketWrite, Point::TcpTransmit]);
+/// IP output of a local packet.
+pub(super) const LOCAL_OUTPUT: Points =
+    Points::of(&[Point::IpOutput, Point::OutEnter, Point::OutLeave]);
+/// On the way out, local or forwarded.
+pub(super) const OUTBOUND: Points = Points::of(&[
+    Point::PostEnter,
+    Point::PostLeave,
+    Point::Neighbour,
+    Point::DevQueue,
+    Point::QdiscEnqueue,
+    Point::QdiscDequeue,
+    Point::StartXmit,
+    Point::XmitDone,
+]);
+/// Marks that can trail behind a packet which is already elsewhere, or gone: the CPU that held it
+/// returns from the function that passed it on. They never begin a journey.
+pub(super) const TRAILING: Points = Points::of(&[
+    Point::GroDone,
+    Point::TransportDone,
+    Point::XmitDone,
+    Point::Wakeup,
+    Point::Consume,
+]);
+/// First stamps of a packet whose beginning was seen. Everything else says that a part is missing.
+pub(super) const BEGINNINGS: Points = Points::of(&[
+    Point::Gro,
+    Point::Backlog,
+    Point::Receive,
+    Point::Send,
+    Point::SocketWrite,
+    Point::TcpTransmit,
+    Point::IpOutput,
+    Point::OutEnter,
+    Point::PostEnter,
+    Point::Neighbour,
+    Point::DevQueue,
+]);

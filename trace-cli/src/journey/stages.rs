@@ -1,0 +1,473 @@
+//! Stamps → legs and stages.
+//!
+//! The span between two consecutive stamps has the name of what the earlier one begins, corrected by
+//! the later one where that is not what happened. It is *measured* when it is what its name says, and
+//! a *gap* when it swallowed a hook that this packet must have passed and nobody stamped. Spans follow
+//! one another without holes and their ends never run backwards, so the stages sum to the total by
+//! construction.
+
+use trace_ebpf::Hook;
+
+use super::model::{Direction, Leg, Outcome, Stage, StageState};
+use super::open::{Open, Stamp, State};
+use super::point::{ARRIVAL, INBOUND, LOCAL_OUTPUT, OUTBOUND, Point, Points, SENDING, TRANSPORT};
+use super::probed::Probed;
+use super::stage::StageName;
+
+/// A journey's timeline.
+#[derive(Debug)]
+pub(super) struct Timeline {
+    pub legs: Vec<Leg>,
+    /// Leg numbers as in stamps, and their index in `legs`.
+    pub leg_index: Vec<(u8, u16)>,
+    pub stages: Vec<Stage>,
+    pub start: u64,
+    pub total: u64,
+}
+
+/// Builds the timeline of `open`, which ended with `outcome`.
+pub(super) fn timeline(open: &Open, outcome: Outcome, probed: Probed) -> Timeline {
+    let stamps = chosen(open);
+    let legs = legs(open, &stamps, outcome);
+    let stages = stages(open, &stamps, &legs.1, probed);
+    let start = stamps.first().map_or(0, |s| s.time);
+    let total = stamps.last().map_or(0, |s| s.time) - start;
+    debug_assert_eq!(stages.iter().map(|s| s.ns).sum::<u64>(), total);
+    Timeline {
+        legs: legs.0,
+        leg_index: legs.1,
+        stages,
+        start,
+        total,
+    }
+}
+
+/// The stage that a packet was in at its end: what its last stamp before opened.
+pub(super) fn stage_at_end(open: &Open, probed: Probed) -> StageName {
+    let stamps = chosen(open);
+    let end = stamps
+        .iter()
+        .rposition(|s| matches!(s.point, Point::Drop | Point::Consume))
+        .unwrap_or(stamps.len());
+    match (
+        end.checked_sub(1).and_then(|i| stamps.get(i)),
+        stamps.get(end),
+    ) {
+        (Some(before), Some(last)) => name(open, &stamps, before, last, probed),
+        // Seen for the first time when it was dropped.
+        _ => StageName::Receive,
+    }
+}
+
+/// The stamps that count, in order of legs and time; times never run backwards.
+fn chosen(open: &Open) -> Vec<Stamp> {
+    let end = match open.state {
+        State::Ended { time, .. } => time,
+        State::Open => u64::MAX,
+    };
+    let mut all: Vec<Stamp> = open
+        .stamps
+        .iter()
+        .copied()
+        .filter(|s| s.time <= end)
+        .collect();
+    // Sending comes from the thread's context, before the first stamp of the packet: for equal times
+    // the order of a packet's way decides.
+    all.sort_by_key(|s| (s.leg, s.time));
+
+    let mut out: Vec<Stamp> = Vec::with_capacity(all.len());
+    for leg in all.chunk_by(|a, b| a.leg == b.leg) {
+        let own = |s: &&Stamp| !s.point.is_poll_context();
+        let first = leg.iter().find(own).map_or(u64::MAX, |s| s.time);
+        // What the CPU before still stamped when the packet was already here.
+        while out.len() > 1 && out.last().is_some_and(|s| s.time > first) {
+            out.pop();
+        }
+        let handed_over = leg
+            .iter()
+            .find(own)
+            .is_some_and(|s| s.point == Point::Backlog);
+        // veth_xmit and loopback_xmit return after they passed the packet on: only where it then waits
+        // for a poll without netif_rx (veth with NAPI) does the return say something.
+        while handed_over && out.last().is_some_and(|s| s.point == Point::XmitDone) {
+            out.pop();
+        }
+        choose_in_leg(open, leg, &mut out);
+    }
+    let mut floor = 0;
+    for stamp in &mut out {
+        stamp.time = stamp.time.max(floor);
+        floor = stamp.time;
+    }
+    out
+}
+
+/// Leaves out stamps of one leg that would name a span wrongly.
+fn choose_in_leg(open: &Open, leg: &[Stamp], out: &mut Vec<Stamp>) {
+    let begun = out.last().map(|s| s.time);
+    let has = |point| leg.iter().any(|s| s.point == point);
+    let bare = open.is_bare_tcp();
+    let queued = !bare && (has(Point::Queued) || has(Point::TcpBacklog));
+    // The chain of interrupt, schedule, softirq and poll: a softirq that already ran when the interrupt
+    // came, or when the packet was put on the backlog, is not what the packet waited for.
+    let mut context = begun;
+    let mut passed = Points::default();
+    let mut context_rank = None;
+    for (i, stamp) in leg.iter().enumerate() {
+        let point = stamp.point;
+        let later = leg.get(i + 1..).unwrap_or(&[]);
+        let keep = match point {
+            _ if point.is_poll_context() => {
+                let earlier_link_follows = later
+                    .iter()
+                    .take_while(|s| s.point.is_poll_context())
+                    .any(|s| s.point < point);
+                let in_order = context_rank.is_none_or(|rank| rank < point);
+                let waits = passed.is_empty() || passed.within(BEFORE_POLL);
+                waits
+                    && in_order
+                    && !earlier_link_follows
+                    && context.is_none_or(|t| t <= stamp.time)
+            }
+            Point::GroDone => !passed.has(Point::Receive) && !passed.has(Point::Backlog),
+            // skb_copy_datagram_iovec without an end after it: MSG_PEEK.
+            Point::Copy => is_last_copy(open, later),
+            Point::Wakeup => {
+                let thread = open.woken.get(usize::from(stamp.arg));
+                let reader = open.receiver != 0 && thread == Some(&open.receiver);
+                let read = later.iter().any(|s| s.point == Point::Copy);
+                !bare && reader && read && passed.has(Point::Queued)
+            }
+            // Of a segment without payload nobody reads: sk_data_ready is then the listener's, for accept().
+            Point::Queued => !bare,
+            Point::TransportDone => !queued,
+            _ => true,
+        };
+        if keep {
+            if point.is_poll_context() {
+                context_rank = Some(point);
+            } else {
+                context_rank = None;
+            }
+            context = Some(stamp.time);
+            if !point.is_poll_context() {
+                passed.insert(point);
+            }
+            out.push(*stamp);
+        }
+    }
+}
+
+/// A packet can wait for a poll only before one handed it on.
+const BEFORE_POLL: Points = Points::of(&[Point::Gro, Point::GroDone, Point::Backlog]);
+
+fn is_last_copy(open: &Open, later: &[Stamp]) -> bool {
+    let mut after = later
+        .iter()
+        .filter(|s| !matches!(s.point, Point::Wakeup | Point::TransportDone));
+    match after.next() {
+        Some(next) => matches!(next.point, Point::Consume | Point::RecvDone | Point::Drop),
+        None => open.outcome() == Some(Outcome::Delivered),
+    }
+}
+
+/// The legs, and for each stamp's leg number its index.
+fn legs(open: &Open, stamps: &[Stamp], outcome: Outcome) -> (Vec<Leg>, Vec<(u8, u16)>) {
+    let mut legs: Vec<Leg> = Vec::new();
+    let mut index = Vec::new();
+    for leg in stamps.chunk_by(|a, b| a.leg == b.leg) {
+        let points = leg.iter().fold(Points::default(), |mut all, s| {
+            all.insert(s.point);
+            all
+        });
+        let came_in = points.meets(ARRIVAL) || points.meets(INBOUND);
+        let number = leg.first().map_or(0, |s| s.leg);
+        let goes_out = points.meets(OUTBOUND)
+            || points.has(Point::Forward)
+            || points.has(Point::FwdEnter)
+            || points.has(Point::FwdLeave);
+        let sends = points.meets(SENDING) || points.meets(LOCAL_OUTPUT);
+        let direction = if sends && !came_in || goes_out && !came_in && !points.meets(TRANSPORT) {
+            Direction::Transmit
+        } else if goes_out {
+            Direction::Forward
+        } else {
+            Direction::Receive
+        };
+        let direction = match (
+            points.has(Point::FwdEnter)
+                || points.has(Point::FwdLeave)
+                || points.has(Point::Forward),
+            direction,
+        ) {
+            (true, Direction::Transmit) => Direction::Forward,
+            (_, d) => d,
+        };
+        let device = |s: &Stamp| Some(open.place(s).ifindex).filter(|&i| i != 0);
+        let netns = leg.iter().map(|s| open.place(s).netns).find(|&n| n != 0);
+        let input = leg
+            .iter()
+            .filter(|s| ARRIVAL.has(s.point) || INBOUND.has(s.point))
+            .find_map(device);
+        let output = leg
+            .iter()
+            .rev()
+            .filter(|s| OUTBOUND.has(s.point))
+            .find_map(device);
+        index.push((number, u16::try_from(legs.len()).unwrap_or(u16::MAX)));
+        legs.push(Leg {
+            netns: netns.unwrap_or(0),
+            direction,
+            input: if direction == Direction::Transmit {
+                None
+            } else {
+                input
+            },
+            output: if direction == Direction::Receive {
+                None
+            } else {
+                output
+            },
+            outcome,
+        });
+    }
+    // All but the last were passed on.
+    if let Some((last, before)) = legs.split_last_mut() {
+        let _ = last;
+        for leg in before {
+            if leg.direction == Direction::Receive {
+                leg.direction = Direction::Forward;
+            }
+            leg.outcome = if leg.direction == Direction::Transmit {
+                Outcome::Sent
+            } else {
+                Outcome::Forwarded
+            };
+        }
+    }
+    (legs, index)
+}
+
+/// The whole journey's direction.
+pub(super) fn direction(legs: &[Leg]) -> Direction {
+    match (
+        legs.first().map(|l| l.direction),
+        legs.last().map(|l| l.direction),
+    ) {
+        (Some(Direction::Transmit), Some(Direction::Receive)) => Direction::Loop,
+        (Some(Direction::Forward), Some(Direction::Receive)) => Direction::Receive,
+        (Some(first), _) => first,
+        (None, _) => Direction::Receive,
+    }
+}
+
+fn stages(open: &Open, stamps: &[Stamp], legs: &[(u8, u16)], probed: Probed) -> Vec<Stage> {
+    let mut out: Vec<Stage> = Vec::new();
+    for pair in stamps.windows(2) {
+        let [from, to] = pair else { continue };
+        let name = name(open, stamps, from, to, probed);
+        // The wait for the next leg's poll is the next leg's.
+        let waits = from.point == Point::XmitDone && to.leg != from.leg;
+        let number = if waits { to.leg } else { from.leg };
+        let leg = legs.iter().find(|l| l.0 == number).map_or(0, |l| l.1);
+        let state = if is_gap(open, from, to, probed) {
+            StageState::Gap
+        } else {
+            StageState::Measured
+        };
+        let ns = to.time - from.time;
+        match out.last_mut() {
+            Some(last) if last.name == name && last.leg == leg => {
+                last.ns += ns;
+                last.state = last.state.max(state);
+            }
+            _ => out.push(Stage {
+                name,
+                leg,
+                start: from.time,
+                ns,
+                cpu: from.cpu,
+                state,
+            }),
+        }
+    }
+    out
+}
+
+/// The name of the span from one stamp to the next.
+fn name(open: &Open, stamps: &[Stamp], from: &Stamp, to: &Stamp, probed: Probed) -> StageName {
+    let next = to.point;
+    let next_leg = to.leg != from.leg;
+    match from.point {
+        Point::Interrupt => StageName::Interrupt,
+        Point::NapiSchedule => StageName::NapiSchedule,
+        Point::Softirq => StageName::Softirq,
+        Point::Poll => StageName::NapiPoll,
+        Point::Gro | Point::GroDone => StageName::Gro,
+        // enqueue_to_backlog raises the softirq only if it is not raised yet: without a softirq stamp the
+        // packet waited for the poll that was already running.
+        Point::Backlog if next.is_poll_context() || !probed.has(Hook::Softirq) => {
+            StageName::NapiSchedule
+        }
+        Point::Backlog => StageName::NapiPoll,
+        // Bookends without the IP hook: ip_rcv is all that lies between.
+        Point::Receive if next == Point::PreEnter && !probed.has(Hook::Ip) => StageName::Ip,
+        Point::Receive => StageName::Receive,
+        // dev_queue_xmit runs egress classifiers, too (sch_handle_egress).
+        Point::Classify if went_out(stamps, from) => StageName::DevQueue,
+        Point::Classify | Point::XdpGeneric => StageName::TcIngress,
+        Point::Ip => StageName::Ip,
+        Point::PreEnter => StageName::Prerouting,
+        Point::PreLeave => StageName::Routing,
+        Point::Deliver | Point::InEnter => StageName::Input,
+        Point::Forward | Point::FwdEnter => StageName::Forward,
+        Point::FwdLeave => StageName::IpOutput,
+        // Out-of-order data waits without sk_data_ready; so does data below SO_RCVLOWAT.
+        Point::InLeave | Point::Transport | Point::TcpSocket | Point::TransportDone
+            if next == Point::Copy =>
+        {
+            StageName::SocketQueue
+        }
+        Point::InLeave | Point::Transport | Point::TcpSocket | Point::TransportDone => {
+            StageName::Transport
+        }
+        Point::Queued | Point::TcpBacklog if open.is_bare_tcp() && next != Point::TcpSocket => {
+            StageName::Transport
+        }
+        Point::TcpBacklog | Point::Queued => StageName::SocketQueue,
+        Point::Wakeup => StageName::Wakeup,
+        Point::Copy | Point::RecvDone => StageName::Recv,
+        Point::Send => StageName::Send,
+        Point::SocketWrite => StageName::SocketWrite,
+        Point::TcpTransmit => StageName::TcpTransmit,
+        Point::IpOutput => StageName::IpOutput,
+        Point::OutEnter => StageName::Output,
+        Point::OutLeave => StageName::Routing,
+        Point::PostEnter => StageName::Postrouting,
+        Point::PostLeave | Point::Neighbour => StageName::Neighbour,
+        Point::DevQueue | Point::QdiscDequeue => StageName::DevQueue,
+        Point::QdiscEnqueue => StageName::Qdisc,
+        Point::StartXmit => StageName::Driver,
+        // veth with NAPI: the packet lies in the peer's ring.
+        Point::XmitDone if next_leg => StageName::NapiSchedule,
+        Point::XmitDone => StageName::Completion,
+        Point::Consume | Point::Drop => StageName::Completion,
+    }
+}
+
+/// Whether the packet was on its way out of this leg already.
+fn went_out(stamps: &[Stamp], at: &Stamp) -> bool {
+    stamps
+        .iter()
+        .take_while(|s| (s.leg, s.time) <= (at.leg, at.time) && *s != at)
+        .any(|s| s.leg == at.leg && OUTBOUND.has(s.point))
+}
+
+/// A hook that packets cannot go round, with the points whose stamp shows that it was passed.
+struct Station {
+    point: Point,
+    hook: Hook,
+}
+
+const IN: &[Station] = &[
+    Station {
+        point: Point::Receive,
+        hook: Hook::Receive,
+    },
+    Station {
+        point: Point::Ip,
+        hook: Hook::Ip,
+    },
+    Station {
+        point: Point::Transport,
+        hook: Hook::Transport,
+    },
+    Station {
+        point: Point::Queued,
+        hook: Hook::Queued,
+    },
+];
+
+/// Whether a hook that the packet must have passed between two stamps left none.
+fn is_gap(open: &Open, from: &Stamp, to: &Stamp, probed: Probed) -> bool {
+    if from.leg != to.leg {
+        // It arrived with its beginning lost.
+        return !ARRIVAL.has(to.point) && !to.point.is_poll_context();
+    }
+    let (a, b) = (from.point, to.point);
+    let inward = a <= Point::RecvDone;
+    match b {
+        _ if inward && (TRANSPORT.has(b) || b == Point::RecvDone) => {
+            swallowed_on_the_way_in(open, a, b, probed)
+        }
+        // Ended on the way in: where that was is not known if nobody looks further along.
+        Point::Consume | Point::Drop if inward && a >= Point::Receive && a < Point::Queued => {
+            open.flow.is_some() && unprobed_in(a, Point::Copy, probed) && !bookend(a)
+        }
+        _ if inward && b <= Point::RecvDone => match (a, b) {
+            (Point::Receive, Point::PreEnter) => false,
+            (Point::Receive | Point::Classify | Point::XdpGeneric, _) if b > Point::Ip => {
+                !probed.has(Hook::Ip)
+            }
+            (Point::Backlog | Point::Gro | Point::GroDone, _) if b > Point::Receive => true,
+            _ => false,
+        },
+        // Through: forwarded by IP or by a bridge.
+        _ if inward && OUTBOUND.has(b) => a < Point::Receive || out_swallowed(a, b, probed),
+        _ if !inward => out_swallowed(a, b, probed),
+        _ => false,
+    }
+}
+
+/// Stamps of netfilter's ends, which say exactly where the packet was without the hooks around them.
+const fn bookend(point: Point) -> bool {
+    matches!(
+        point,
+        Point::PreEnter | Point::InEnter | Point::InLeave | Point::FwdEnter
+    )
+}
+
+fn unprobed_in(a: Point, b: Point, probed: Probed) -> bool {
+    IN.iter()
+        .any(|s| a < s.point && s.point < b && !probed.has(s.hook) && s.point != Point::Queued)
+}
+
+fn swallowed_on_the_way_in(open: &Open, a: Point, b: Point, probed: Probed) -> bool {
+    match (a, b) {
+        // By what lies between the bookends.
+        (Point::Receive, Point::PreEnter) if !probed.has(Hook::Ip) => return false,
+        (Point::PreLeave | Point::Deliver, Point::InEnter | Point::InLeave) => return false,
+        (Point::InLeave, b) if b <= Point::Queued => return false,
+        // Out-of-order data is queued without sk_data_ready.
+        (Point::TcpSocket | Point::TransportDone | Point::Transport, Point::Copy)
+            if open.is_tcp() =>
+        {
+            return false;
+        }
+        _ => {}
+    }
+    IN.iter().any(|s| a < s.point && s.point < b)
+        // Readers of raw and packet sockets get clones that never pass the transport protocol.
+        && !(a == Point::Queued || b == Point::InLeave && a >= Point::Ip)
+}
+
+/// Whether a hook on the way out was passed that this kernel does not show. Hooks that are probed and
+/// left no stamp were not passed: packet sockets begin at the device, netfilter's flow table skips IP.
+fn out_swallowed(a: Point, b: Point, probed: Probed) -> bool {
+    let passes = |point: Point, hook: Hook| a < point && point < b && !probed.has(hook);
+    let sends = a >= Point::Send;
+    match (a, b) {
+        (_, Point::Consume | Point::Drop) => false,
+        (Point::OutLeave | Point::FwdLeave, Point::PostEnter) => false,
+        (Point::PostLeave, Point::DevQueue) => false,
+        _ => {
+            sends && passes(Point::SocketWrite, Hook::SocketWrite)
+                || sends && passes(Point::IpOutput, Hook::IpOutput)
+                || passes(Point::DevQueue, Hook::DevQueue) && b != Point::Neighbour
+                || b == Point::XmitDone && a != Point::StartXmit && !probed.has(Hook::StartXmit)
+                || b == Point::QdiscDequeue
+                    && a != Point::QdiscEnqueue
+                    && !probed.has(Hook::QdiscEnqueue)
+        }
+    }
+}
