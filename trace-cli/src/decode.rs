@@ -159,7 +159,7 @@ pub struct DropRecord {
     pub stack: Vec<u64>,
 }
 
-/// A system call on a TCP socket, by sequence range, or a retransmission.
+/// A system call on a socket (TCP: by sequence range), or a retransmission.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SocketRecord {
     /// What happened.
@@ -355,7 +355,8 @@ fn drop_record(fields: Fields<'_>) -> Result<DropRecord, DecodeError> {
     if depth > MAX_STACK {
         return Err(DecodeError::Shape(fields.0.len()));
     }
-    fields.exactly(head + depth * 8)?;
+    // The kernel side sends room for the deepest stack always.
+    fields.exactly(head + MAX_STACK * 8)?;
     let reason = fields.u32(32);
     Ok(DropRecord {
         cpu: fields.cpu(4)?,
@@ -376,6 +377,7 @@ fn socket(fields: Fields<'_>) -> Result<SocketRecord, DecodeError> {
         2 => SocketOp::Receive,
         3 => SocketOp::ReceiveEnd,
         4 => SocketOp::Retransmit,
+        5 => SocketOp::Datagram,
         other => return Err(DecodeError::UnknownTag(other)),
     };
     let end = fields.u64(16);

@@ -141,7 +141,9 @@ impl Assembler {
         let (time, cpu) = match &record {
             Record::Segment(s) => (own_time(s), s.cpu),
             Record::Drop(d) => (d.time, d.cpu),
-            Record::Socket(s) if s.op == SocketOp::ReceiveEnd => (s.end.unwrap_or(s.start), s.cpu),
+            Record::Socket(s) if matches!(s.op, SocketOp::ReceiveEnd | SocketOp::Datagram) => {
+                (s.end.unwrap_or(s.start), s.cpu)
+            }
             Record::Socket(s) => (s.start, s.cpu),
             Record::Poll(p) => (p.start, p.cpu),
             Record::Device(_) => return,
@@ -611,6 +613,14 @@ impl Assembler {
             let sk = open.sk_in;
             self.sockets.wait(sk, seq, payload, journey);
         }
+        if !self.slab.get(journey).is_some_and(Open::is_tcp)
+            && let Some(open) = self.slab.get(journey)
+            && open.side == Side::Receive
+            && open.sk_in != 0
+            && open.seen.has(Point::Queued)
+        {
+            self.sockets.queue_datagram(open.sk_in, journey);
+        }
         if self.slab.get(journey).is_some_and(outcome::ends_unseen) {
             self.quiet
                 .push_back((now.saturating_add(CONSUME_NS), journey));
@@ -706,8 +716,8 @@ impl Assembler {
     /// A drop's record.
     fn dropped(&mut self, record: &DropRecord) {
         let known = self.by_skb.get(&record.skb).copied();
+        // Records of drops come whether the packet passed the filter or not.
         let Some((journey, state)) = known.and_then(|r| Some((r, self.slab.get(r)?.state))) else {
-            self.balance.late += 1;
             return;
         };
         match state {
@@ -723,10 +733,7 @@ impl Assembler {
                 outcome: Outcome::Dropped,
                 time,
             } if time.abs_diff(record.time) <= DROP_NS => {}
-            State::Ended { .. } => {
-                self.balance.late += 1;
-                return;
-            }
+            State::Ended { .. } => return,
         }
         let fill = |drop: &mut Drop| {
             drop.reason = record.reason;
@@ -795,6 +802,19 @@ impl Assembler {
                     }
                 }
             }
+            SocketOp::Datagram => {
+                let Some(end) = record.end else { return };
+                let slab = &self.slab;
+                let fits = |r| {
+                    slab.get(r).is_some_and(|o| {
+                        let read = matches!(o.outcome(), None | Some(Outcome::Delivered));
+                        read && o.receiver_free() && o.at_socket().is_some_and(|t| t <= end)
+                    })
+                };
+                if let Some(journey) = self.sockets.read_datagram(record.sk, fits) {
+                    self.read_datagram(journey, end, record);
+                }
+            }
             SocketOp::Retransmit => {
                 let last = self.sockets.transmitted(record.sk, record.seq);
                 if let Some(open) = last.and_then(|r| self.slab.get_mut(r)) {
@@ -832,6 +852,25 @@ impl Assembler {
                 }
             }
             None => self.sockets.return_later(record.sk, record.pid, journey),
+        }
+    }
+
+    /// `recv()` returned with a datagram. Small ones are copied without a tracepoint (`copy_linear_skb`):
+    /// then this is all that tells who read it.
+    fn read_datagram(&mut self, journey: Ref, end: u64, record: &SocketRecord) {
+        let Some(open) = self.slab.get_mut(journey) else {
+            return;
+        };
+        open.receiver = record.pid;
+        let copied = open.seen.has(Point::Copy);
+        match open.state {
+            State::Ended { .. } if copied => {}
+            State::Ended { .. } => returned(open, end, record.cpu),
+            State::Open => {
+                let place = open.current_place();
+                open.own_stamp(Point::RecvDone, end, record.cpu, place, 0);
+                self.end(journey, Outcome::Delivered, end);
+            }
         }
     }
 

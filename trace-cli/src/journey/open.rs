@@ -277,6 +277,11 @@ impl Open {
         self.state = State::Ended { outcome, time };
     }
 
+    /// No `recv()` that returned has claimed it.
+    pub(super) fn receiver_free(&self) -> bool {
+        !self.ever.has(Point::RecvDone)
+    }
+
     pub(super) fn outcome(&self) -> Option<Outcome> {
         match self.state {
             State::Open => None,

@@ -133,6 +133,8 @@ pub(super) struct Sockets {
     waiting: HashMap<u64, VecDeque<Waiting>>,
     /// Read, but the call that read it has not returned yet: by socket and thread.
     returning: HashMap<(u64, u32), Vec<Ref>>,
+    /// Datagrams queued on a socket, the oldest first.
+    datagrams: HashMap<u64, VecDeque<Ref>>,
     sends: Ranges<Sending>,
     sent: Ranges<Ref>,
 }
@@ -206,6 +208,33 @@ impl Sockets {
         self.returning.remove(&(sk, pid)).unwrap_or_default()
     }
 
+    /// A datagram was queued on a socket.
+    pub(super) fn queue_datagram(&mut self, sk: u64, journey: Ref) {
+        let queue = self.datagrams.entry(sk).or_default();
+        if queue.len() >= LIMIT {
+            queue.pop_front();
+        }
+        if !queue.contains(&journey) {
+            queue.push_back(journey);
+        }
+    }
+
+    /// `recv()` on a datagram socket returned with the oldest one in its queue that `fits`.
+    pub(super) fn read_datagram(&mut self, sk: u64, fits: impl Fn(Ref) -> bool) -> Option<Ref> {
+        let queue = self.datagrams.get_mut(&sk)?;
+        let mut found = None;
+        while let Some(journey) = queue.pop_front() {
+            if fits(journey) {
+                found = Some(journey);
+                break;
+            }
+        }
+        if queue.is_empty() {
+            self.datagrams.remove(&sk);
+        }
+        found
+    }
+
     /// A `send()` of `seq .. seq + len`: the journeys that carry those bytes, if they were seen first.
     pub(super) fn send(
         &mut self,
@@ -253,6 +282,13 @@ impl Sockets {
     pub(super) fn sweep(&mut self, alive: impl Fn(Ref) -> bool) {
         self.returning.retain(|_, refs| {
             refs.retain(|&r| alive(r));
+            !refs.is_empty()
+        });
+        self.datagrams.retain(|_, refs| {
+            // Read in order: what is gone lies in front.
+            while refs.front().is_some_and(|&r| !alive(r)) {
+                refs.pop_front();
+            }
             !refs.is_empty()
         });
     }

@@ -351,6 +351,8 @@ fn name(open: &Open, stamps: &[Stamp], from: &Stamp, to: &Stamp, probed: Probed)
         // veth with NAPI: the packet lies in the peer's ring.
         Point::XmitDone if next_leg => StageName::NapiSchedule,
         Point::XmitDone => StageName::Completion,
+        // Datagrams without a copy stamp: freed, and recv() returns.
+        Point::Consume | Point::Drop if next == Point::RecvDone => StageName::Recv,
         Point::Consume | Point::Drop => StageName::Completion,
     }
 }
