@@ -5,9 +5,13 @@
 //! ```
 //!
 //! ARCHITECTURE.md has the map and the invariants.
-pub mod filter;
+pub mod aggregate;
 pub mod decode;
+pub mod dictionary;
+pub mod filter;
 pub mod journey;
 pub mod kernel;
 pub mod lab;
 pub mod probe;
+pub mod session;
+pub mod sink;

@@ -1,0 +1,363 @@
+//! Where the time goes: a histogram for each direction and stage.
+//!
+//! Only journeys that ran their course count: of a packet that was dropped, or whose beginning or end was not seen, the
+//! total is not comparable with the others'. What was left out is said ([`Excluded`]). A span that holds more
+//! than its name says (a gap) gets a row of its own, so that it does not spoil the measured ones.
+//!
+//! Memory is bounded by the stages there are: each histogram grows with the range of its values to at most 60 kB.
+
+use std::collections::BTreeMap;
+
+use hdrhistogram::Histogram;
+
+use crate::journey::model::{Direction, Journey, Outcome, StageState};
+use crate::journey::stage::StageName;
+
+/// Two significant digits: no percentile is off by more than 1 %.
+const DIGITS: u8 = 2;
+
+/// Collects journeys' stages.
+#[derive(Debug, Default)]
+pub struct Latency {
+    series: BTreeMap<Key, Series>,
+    excluded: Excluded,
+    /// The stages of the journey at hand, summed by leg.
+    scratch: Vec<(u16, Key, u64)>,
+}
+
+/// Rows come out in this order: the total last.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Key {
+    direction: Direction,
+    /// Place in a packet's way in that direction; `u16::MAX` for the total.
+    rank: u16,
+    stage: Option<StageName>,
+    state: StageState,
+}
+
+#[derive(Debug)]
+struct Series {
+    histogram: Histogram<u64>,
+    sum: u128,
+    max: u64,
+}
+
+/// Journeys that were not counted, by why.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Excluded {
+    /// They were dropped.
+    pub dropped: u64,
+    /// Their end was not seen.
+    pub unfinished: u64,
+    /// Their beginning was not seen.
+    pub partial: u64,
+}
+
+/// The figures of one direction and stage.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct LatencyRow {
+    /// The journeys' direction.
+    pub direction: Direction,
+    /// The stage; `None` for the journeys' total.
+    pub stage: Option<StageName>,
+    /// Whether the figures are of the stage alone.
+    pub state: StageState,
+    /// How many legs passed the stage (how many journeys, for the total).
+    pub count: u64,
+    /// Half took at most this, ns.
+    pub p50_ns: u64,
+    /// 90 % took at most this, ns.
+    pub p90_ns: u64,
+    /// 99 % took at most this, ns.
+    pub p99_ns: u64,
+    /// 99.9 % took at most this, ns.
+    pub p999_ns: u64,
+    /// The longest, exact, ns.
+    pub max_ns: u64,
+    /// All together, exact, ns.
+    pub sum_ns: u128,
+    /// Part of the direction's time, from 0 to 1.
+    pub share: f64,
+}
+
+impl Latency {
+    /// Nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Counts a journey.
+    pub fn add(&mut self, journey: &Journey) {
+        match journey.outcome {
+            Outcome::Dropped => self.excluded.dropped += 1,
+            Outcome::Unfinished(_) => self.excluded.unfinished += 1,
+            _ if journey.partial => self.excluded.partial += 1,
+            _ => self.count(journey),
+        }
+    }
+
+    fn count(&mut self, journey: &Journey) {
+        let direction = journey.direction;
+        self.scratch.clear();
+        for stage in &journey.stages {
+            let key = Key {
+                direction,
+                rank: rank(direction, stage.name),
+                stage: Some(stage.name),
+                state: stage.state,
+            };
+            let same = self
+                .scratch
+                .iter_mut()
+                .find(|(leg, other, _)| (*leg, other.stage) == (stage.leg, key.stage));
+            match same {
+                // Part of the sum is a gap: so is the sum.
+                Some((_, other, ns)) => {
+                    other.state = other.state.max(stage.state);
+                    *ns += stage.ns;
+                }
+                None => self.scratch.push((stage.leg, key, stage.ns)),
+            }
+        }
+        for (_, key, ns) in &self.scratch {
+            self.series.entry(*key).or_default().add(*ns);
+        }
+        let total = Key {
+            direction,
+            rank: u16::MAX,
+            stage: None,
+            state: StageState::Measured,
+        };
+        self.series.entry(total).or_default().add(journey.total);
+    }
+
+    /// The figures: by direction, in a packet's order, each direction's total last.
+    pub fn rows(&self) -> Vec<LatencyRow> {
+        let mut totals: BTreeMap<Direction, u128> = BTreeMap::new();
+        for (key, series) in self.series.iter().filter(|(key, _)| key.stage.is_none()) {
+            totals.insert(key.direction, series.sum);
+        }
+        self.series
+            .iter()
+            .map(|(key, series)| series.row(*key, totals.get(&key.direction).copied().unwrap_or(0)))
+            .collect()
+    }
+
+    /// What was left out.
+    pub const fn excluded(&self) -> Excluded {
+        self.excluded
+    }
+}
+
+impl Default for Series {
+    fn default() -> Self {
+        Self {
+            histogram: Histogram::new(DIGITS)
+                .expect("two significant digits are within the crate's limits"),
+            sum: 0,
+            max: 0,
+        }
+    }
+}
+
+impl Series {
+    fn add(&mut self, ns: u64) {
+        // It grows to take any value; should that fail, the value counts as the largest there is room for.
+        if self.histogram.record(ns).is_err() {
+            self.histogram.saturating_record(ns);
+        }
+        self.sum += u128::from(ns);
+        self.max = self.max.max(ns);
+    }
+
+    fn row(&self, key: Key, total: u128) -> LatencyRow {
+        let quantile = |q| self.histogram.value_at_quantile(q).min(self.max);
+        LatencyRow {
+            direction: key.direction,
+            stage: key.stage,
+            state: key.state,
+            count: self.histogram.len(),
+            p50_ns: quantile(0.5),
+            p90_ns: quantile(0.9),
+            p99_ns: quantile(0.99),
+            p999_ns: quantile(0.999),
+            max_ns: self.max,
+            sum_ns: self.sum,
+            share: share(self.sum, total),
+        }
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a share needs no more than a double's 53 bits"
+)]
+fn share(part: u128, whole: u128) -> f64 {
+    if whole == 0 {
+        return 0.0;
+    }
+    part as f64 / whole as f64
+}
+
+/// A stage's place in the way of a packet of that direction: what is sent goes out before it comes in.
+fn rank(direction: Direction, stage: StageName) -> u16 {
+    let outbound = matches!(direction, Direction::Transmit | Direction::Loop);
+    let place = |stage: StageName| StageName::ALL.iter().position(|&s| s == stage).unwrap_or(0);
+    let (here, first_out) = (place(stage), place(StageName::Send));
+    let rank = match stage {
+        // After OUTPUT, where it is decided again.
+        StageName::Routing if outbound => 2 * (place(StageName::Output) - first_out) + 1,
+        _ if outbound && here >= first_out => 2 * (here - first_out),
+        _ if outbound => 2 * (here + StageName::ALL.len()),
+        _ => 2 * here,
+    };
+    u16::try_from(rank).unwrap_or(u16::MAX - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journey::model::{Stage, Unfinished};
+    use crate::sink::sample;
+
+    fn journey(stages: &[(StageName, u16, u64)]) -> Journey {
+        let mut start = 0;
+        let stages: Vec<Stage> = stages
+            .iter()
+            .map(|&(name, leg, ns)| {
+                start += ns;
+                Stage {
+                    name,
+                    leg,
+                    start: start - ns,
+                    ns,
+                    cpu: 0,
+                    state: StageState::Measured,
+                }
+            })
+            .collect();
+        Journey {
+            total: start,
+            stages,
+            ..sample::delivered()
+        }
+    }
+
+    #[test]
+    fn percentiles_are_within_one_percent() {
+        let mut latency = Latency::new();
+        for ns in 1..=100_000_u64 {
+            latency.add(&journey(&[(StageName::Ip, 0, ns * 37)]));
+        }
+        let rows = latency.rows();
+        let row = rows.first().expect("a row");
+        for (got, part) in [
+            (row.p50_ns, 500),
+            (row.p90_ns, 900),
+            (row.p99_ns, 990),
+            (row.p999_ns, 999),
+        ] {
+            let exact = part * 100 * 37;
+            assert!(got.abs_diff(exact) * 100 <= exact, "{got} is not {exact}");
+        }
+        assert_eq!(row.max_ns, 3_700_000);
+        assert_eq!(row.count, 100_000);
+    }
+
+    #[test]
+    fn a_stage_met_twice_in_a_leg_is_summed_and_in_another_leg_counted_again() {
+        let mut latency = Latency::new();
+        latency.add(&journey(&[
+            (StageName::Routing, 0, 10),
+            (StageName::Ip, 0, 5),
+            (StageName::Routing, 0, 20),
+            (StageName::Routing, 1, 7),
+        ]));
+        let routing = latency
+            .rows()
+            .into_iter()
+            .find(|r| r.stage == Some(StageName::Routing))
+            .expect("a row");
+        assert_eq!((routing.count, routing.max_ns, routing.sum_ns), (2, 30, 37));
+        assert!((routing.share - 37.0 / 42.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn gaps_have_their_own_row() {
+        let mut latency = Latency::new();
+        let mut with_gap = journey(&[(StageName::Ip, 0, 1000)]);
+        with_gap
+            .stages
+            .iter_mut()
+            .for_each(|s| s.state = StageState::Gap);
+        latency.add(&journey(&[(StageName::Ip, 0, 10)]));
+        latency.add(&with_gap);
+        let states: Vec<_> = latency
+            .rows()
+            .iter()
+            .map(|r| (r.stage, r.state, r.max_ns))
+            .collect();
+        assert_eq!(
+            states,
+            [
+                (Some(StageName::Ip), StageState::Measured, 10),
+                (Some(StageName::Ip), StageState::Gap, 1000),
+                (None, StageState::Measured, 1000),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_did_not_run_its_course_is_left_out_and_said() {
+        let mut latency = Latency::new();
+        latency.add(&Journey {
+            outcome: Outcome::Dropped,
+            ..sample::delivered()
+        });
+        latency.add(&Journey {
+            outcome: Outcome::Unfinished(Unfinished::Aged),
+            ..sample::delivered()
+        });
+        latency.add(&Journey {
+            partial: true,
+            ..sample::delivered()
+        });
+        assert_eq!(latency.rows(), []);
+        assert_eq!(
+            latency.excluded(),
+            Excluded {
+                dropped: 1,
+                unfinished: 1,
+                partial: 1
+            }
+        );
+    }
+
+    #[test]
+    fn a_loop_goes_out_before_it_comes_in() {
+        let order = [
+            StageName::Send,
+            StageName::Output,
+            StageName::Routing,
+            StageName::Completion,
+            StageName::Ip,
+        ];
+        let ranks: Vec<_> = order.iter().map(|&s| rank(Direction::Loop, s)).collect();
+        assert!(ranks.is_sorted_by(|a, b| a < b), "{ranks:?}");
+        assert!(
+            rank(Direction::Receive, StageName::Ip) < rank(Direction::Receive, StageName::Routing)
+        );
+    }
+
+    #[test]
+    fn extreme_durations_are_kept() {
+        let mut latency = Latency::new();
+        latency.add(&journey(&[
+            (StageName::SocketQueue, 0, u64::MAX / 4),
+            (StageName::Recv, 0, 0),
+        ]));
+        let rows = latency.rows();
+        assert_eq!(rows.iter().map(|r| r.max_ns).max(), Some(u64::MAX / 4));
+        assert_eq!(rows.iter().map(|r| r.p50_ns).min(), Some(0));
+    }
+}

@@ -1,0 +1,63 @@
+//! Results to bytes: [`json`] for programs, [`text`] for people. A sink takes any writer, and gives back what the writer
+//! says; only the commands know what a broken pipe means.
+
+use std::io;
+use std::time::Duration;
+
+use crate::aggregate::drops::DropGroup;
+use crate::aggregate::latency::{Excluded, LatencyRow};
+use crate::dictionary::Dictionary;
+use crate::journey::model::{Journey, Ledger, Losses};
+use crate::session::Session;
+
+pub mod json;
+pub mod names;
+#[cfg(test)]
+pub(crate) mod sample;
+
+/// Where a command's results go. A command calls [`session`](Self::session) first, then what it has, then
+/// [`end`](Self::end).
+pub trait Sink {
+    /// Where and how the trace is made.
+    fn session(&mut self, session: &Session) -> io::Result<()>;
+
+    /// One packet.
+    fn journey(&mut self, journey: &Journey, names: &Dictionary) -> io::Result<()>;
+
+    /// The latency table.
+    fn latency(&mut self, rows: &[LatencyRow], excluded: Excluded) -> io::Result<()>;
+
+    /// The drop table.
+    fn drops(&mut self, groups: &[DropGroup], names: &Dictionary) -> io::Result<()>;
+
+    /// Something the user should know, that does not end the trace.
+    fn warning(&mut self, warning: &Warning) -> io::Result<()>;
+
+    /// The balance.
+    fn end(&mut self, end: &End) -> io::Result<()>;
+
+    /// Hands everything to the system.
+    fn flush(&mut self) -> io::Result<()>;
+}
+
+/// Something the user should know.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Warning {
+    /// A stable word for programs, as `probes_failed`, `damaged_recording`.
+    pub code: &'static str,
+    /// A sentence for people.
+    pub message: String,
+}
+
+/// How the trace came out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct End {
+    /// What became of all packets seen.
+    pub ledger: Ledger,
+    /// What got lost on the way up.
+    pub losses: Losses,
+    /// How long it ran.
+    pub duration: Duration,
+    /// Journeys that the filter let through.
+    pub matched: u64,
+}
