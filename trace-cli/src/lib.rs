@@ -15,3 +15,4 @@ pub mod lab;
 pub mod probe;
 pub mod session;
 pub mod sink;
+pub mod source;
