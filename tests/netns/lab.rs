@@ -67,16 +67,12 @@ fn faults_are_what_the_kernel_counts() -> Result {
             faults::closed_tcp_port(pair, 20)
         }),
         ("nft prerouting", |pair, _| {
-            faults::nft_receiver(pair, "prerouting", 20)
+            faults::nft(pair, "prerouting", 20)
         }),
-        ("nft input", |pair, _| {
-            faults::nft_receiver(pair, "input", 20)
-        }),
-        ("nft output", |pair, _| {
-            faults::nft_sender(pair, "output", 20)
-        }),
+        ("nft input", |pair, _| faults::nft(pair, "input", 20)),
+        ("nft output", |pair, _| faults::nft(pair, "output", 20)),
         ("nft postrouting", |pair, _| {
-            faults::nft_sender(pair, "postrouting", 20)
+            faults::nft(pair, "postrouting", 20)
         }),
         ("nft forward", |_, router| faults::nft_forward(router, 20)),
         ("no route", |_, router| faults::no_route(router, false, 20)),
@@ -105,12 +101,12 @@ fn faults_are_what_the_kernel_counts() -> Result {
         ("full qdisc", |pair, _| faults::full_qdisc(pair, 40)),
         ("no neighbour", |pair, _| faults::no_neighbour(pair, 40)),
     ];
+    let (pair, router) = (
+        Pair::new(Addresses::unique())?,
+        Router::new(Addresses::unique())?,
+    );
     for (name, make) in faults {
-        let fault = make(
-            &Pair::new(Addresses::unique())?,
-            &Router::new(Addresses::unique())?,
-        )
-        .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let fault = make(&pair, &router).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert!(fault.dropped >= 20, "{name}: {fault:?}");
         if let Some(counted) = fault.counted {
             assert_eq!(counted, fault.dropped, "{name}");

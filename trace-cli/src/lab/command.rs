@@ -33,6 +33,9 @@ pub enum LabError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// A namespace could not be entered.
+    #[error(transparent)]
+    Netns(#[from] crate::kernel::netns::NetnsError),
     /// Traffic did not arrive.
     #[error("{0}")]
     Traffic(String),

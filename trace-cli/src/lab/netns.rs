@@ -2,16 +2,12 @@
 
 use std::{
     fs,
-    fs::File,
-    os::{fd::AsFd, unix::fs::MetadataExt as _},
     path::PathBuf,
     sync::atomic::{AtomicU32, Ordering},
-    thread,
 };
 
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-
 use super::{LabError, run};
+use crate::kernel;
 
 /// Where `ip netns` keeps its namespaces.
 const DIRECTORY: &str = "/run/netns";
@@ -22,7 +18,6 @@ const PREFIX: &str = "pj-";
 #[derive(Debug)]
 pub struct Netns {
     name: String,
-    handle: File,
     inode: u32,
 }
 
@@ -36,22 +31,12 @@ impl Netns {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("{PREFIX}{}-{label}{number}", std::process::id());
         run("ip", &["netns", "add", &name], "")?;
-        let path = PathBuf::from(DIRECTORY).join(&name);
-        let opened = File::open(&path).and_then(|handle| {
-            let inode = handle.metadata()?.ino();
-            Ok((handle, inode))
-        });
-        let (handle, inode) = match opened {
-            Ok(opened) => opened,
-            Err(error) => {
-                remove(&name);
-                return Err(LabError::io(format!("open {}", path.display()))(error));
-            }
-        };
+        let inode = kernel::netns::path(&name)
+            .ok()
+            .and_then(|path| kernel::netns::inode(&path));
         let netns = Self {
             name,
-            handle,
-            inode: u32::try_from(inode).unwrap_or(0),
+            inode: inode.unwrap_or(0),
         };
         // From here on a failure drops the guard, which cleans up.
         netns.sysctl("net/ipv6/conf/default/accept_dad", "0")?;
@@ -83,17 +68,7 @@ impl Netns {
         &self,
         work: impl FnOnce() -> Result<T, LabError> + Send,
     ) -> Result<T, LabError> {
-        thread::scope(|scope| {
-            let worker = scope.spawn(|| {
-                move_into_link_name_space(self.handle.as_fd(), Some(LinkNameSpaceType::Network))
-                    .map_err(LabError::io(format!("enter {}", self.name)))?;
-                work()
-            });
-            match worker.join() {
-                Ok(result) => result,
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        })
+        kernel::netns::enter(&self.name, work)?
     }
 
     /// Runs a command inside the namespace.
@@ -116,6 +91,16 @@ impl Netns {
     /// Feeds a script to `nft` inside the namespace.
     pub fn nft(&self, script: &str) -> Result<(), LabError> {
         self.enter(|| run("nft", &["-f", "-"], script)).map(drop)
+    }
+
+    /// Puts an empty chain (accept) into each netfilter hook: without any, packets do not pass netfilter at all.
+    pub fn netfilter(&self) -> Result<(), LabError> {
+        let mut script = String::from("add table inet hooks\n");
+        for hook in ["prerouting", "input", "forward", "output", "postrouting"] {
+            script +=
+                &format!("add chain inet hooks {hook} {{ type filter hook {hook} priority 0; }}\n");
+        }
+        self.nft(&script)
     }
 
     /// Sets a sysctl, written as a path (`net/ipv4/ip_forward`), inside the namespace.

@@ -1,0 +1,227 @@
+//! What the tool printed, read back, and what must hold of every trace whatever was traced.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+/// All lines of one run.
+#[derive(Debug)]
+pub struct Trace {
+    /// The first line.
+    pub session: Value,
+    /// Every journey.
+    pub journeys: Vec<Journey>,
+    /// The last line.
+    pub end: End,
+    /// How long a journey's line was, at most and at least.
+    pub lines: usize,
+}
+
+/// A `journey` line.
+#[derive(Clone, Deserialize, Debug)]
+pub struct Journey {
+    pub id: u64,
+    pub direction: String,
+    pub outcome: String,
+    pub flow: Option<Flow>,
+    pub start_ns: u64,
+    pub total_ns: u64,
+    pub legs: Vec<Leg>,
+    pub stages: Vec<Stage>,
+    pub drop: Option<Drop>,
+    #[serde(default)]
+    pub links: Vec<Value>,
+    #[serde(flatten)]
+    pub rest: BTreeMap<String, Value>,
+}
+
+/// Its packet.
+#[derive(Clone, Deserialize, Debug)]
+pub struct Flow {
+    #[serde(rename = "network.transport")]
+    pub transport: String,
+    #[serde(rename = "source.address")]
+    pub source: IpAddr,
+    #[serde(rename = "source.port")]
+    pub source_port: Option<u16>,
+    #[serde(rename = "destination.address")]
+    pub destination: IpAddr,
+    #[serde(rename = "destination.port")]
+    pub destination_port: Option<u16>,
+}
+
+/// A part of it in one namespace.
+#[derive(Clone, Deserialize, Debug)]
+pub struct Leg {
+    pub netns: Value,
+    pub direction: String,
+    pub outcome: String,
+}
+
+/// A span.
+#[derive(Clone, Deserialize, Debug)]
+pub struct Stage {
+    pub stage: String,
+    pub leg: usize,
+    pub start_ns: u64,
+    pub ns: u64,
+    pub state: String,
+}
+
+/// What dropped it.
+#[derive(Clone, Deserialize, Debug)]
+pub struct Drop {
+    pub reason: String,
+    pub function: Option<String>,
+    pub stage: String,
+}
+
+/// The last line.
+#[derive(Clone, Deserialize, Debug)]
+pub struct End {
+    pub ledger: BTreeMap<String, u64>,
+    #[serde(default)]
+    pub losses: BTreeMap<String, u64>,
+}
+
+impl Journey {
+    /// Whether it has a stage of this name, in whatever leg.
+    pub fn has(&self, stage: &str) -> bool {
+        self.stages.iter().any(|s| s.stage == stage)
+    }
+
+    /// Whether a leg has a stage of this name.
+    pub fn leg_has(&self, leg: usize, stage: &str) -> bool {
+        self.stages.iter().any(|s| s.leg == leg && s.stage == stage)
+    }
+
+    /// Time spent in a stage, over all legs.
+    pub fn ns(&self, stage: &str) -> u64 {
+        let of_stage = self.stages.iter().filter(|s| s.stage == stage);
+        of_stage.map(|s| s.ns).sum()
+    }
+
+    /// Whether its packet goes to this address and port.
+    pub fn is_to(&self, address: IpAddr, port: u16) -> bool {
+        self.flow.as_ref().is_some_and(|flow| {
+            flow.destination == address && flow.destination_port == Some(port)
+        })
+    }
+}
+
+impl Trace {
+    /// Reads the lines of a run that ended well.
+    pub fn parse(output: &str) -> Self {
+        let mut lines = output.lines().map(|line| -> Value {
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+        });
+        let session = lines.next().expect("a session line");
+        assert_eq!(session["type"], "session", "{session}");
+        let mut rest: Vec<Value> = lines.collect();
+        let end = rest.pop().expect("an end line");
+        assert_eq!(end["type"], "end", "{end}");
+        let count = rest.len();
+        let journeys = rest
+            .into_iter()
+            .filter(|line| line["type"] == "journey")
+            .map(|line| {
+                let text = line.to_string();
+                serde_json::from_value(line).unwrap_or_else(|error| panic!("{error}: {text}"))
+            })
+            .collect();
+        let end_text = end.to_string();
+        let end = serde_json::from_value(end).unwrap_or_else(|error| panic!("{error}: {end_text}"));
+        Self { session, journeys, end, lines: count }
+    }
+
+    /// Asserts all that must hold of every trace.
+    pub fn check(&self) {
+        self.check_ledger();
+        for journey in &self.journeys {
+            check_stages(journey);
+        }
+        let mut ids: Vec<u64> = self.journeys.iter().map(|journey| journey.id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), self.journeys.len(), "two journeys have one id");
+    }
+
+    /// The balance, and that it counts what was printed.
+    fn check_ledger(&self) {
+        let ledger = &self.end.ledger;
+        let entry = |name: &str| *ledger.get(name).unwrap_or_else(|| panic!("no {name}: {ledger:?}"));
+        let sum: u64 = OUTCOMES.iter().map(|outcome| entry(outcome)).sum();
+        assert_eq!(entry("seen"), sum + entry("lost"), "{ledger:?}");
+        for outcome in OUTCOMES {
+            let printed = self.journeys.iter().filter(|j| j.outcome == outcome).count();
+            assert_eq!(printed as u64, entry(outcome), "{outcome}: {ledger:?}");
+        }
+    }
+
+    /// An entry of the ledger.
+    pub fn ledger(&self, name: &str) -> u64 {
+        self.end.ledger[name]
+    }
+
+    /// The journeys of packets to this address and port.
+    pub fn to(&self, address: IpAddr, port: u16) -> Vec<&Journey> {
+        self.journeys.iter().filter(|journey| journey.is_to(address, port)).collect()
+    }
+
+    /// Of some stages, those that this kernel shows.
+    pub fn visible<'a>(&self, stages: &[&'a str]) -> Vec<&'a str> {
+        let hidden = self.not_probed();
+        stages.iter().copied().filter(|stage| !hidden.iter().any(|h| h == stage)).collect()
+    }
+
+    /// The stages that this kernel does not show.
+    pub fn not_probed(&self) -> Vec<String> {
+        let list = self.session["not_probed"].as_array().expect("not_probed");
+        let name = |entry: &Value| entry.as_str().or(entry["stage"].as_str()).map(str::to_owned);
+        list.iter().map(|entry| name(entry).expect("a stage")).collect()
+    }
+
+    /// How many journeys there are of each kind: for messages.
+    pub fn summary(&self) -> String {
+        let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+        for journey in &self.journeys {
+            let protocol = journey.flow.as_ref().map_or("-", |flow| &flow.transport);
+            let reason = journey.drop.as_ref().map_or("", |drop| &drop.reason);
+            let stages: Vec<&str> = journey.stages.iter().map(|s| s.stage.as_str()).collect();
+            let kind = format!(
+                "{protocol} {} {} {reason} legs={} {}",
+                journey.direction,
+                journey.outcome,
+                journey.legs.len(),
+                stages.join(",")
+            );
+            *kinds.entry(kind).or_default() += 1;
+        }
+        let lines: Vec<String> = kinds.iter().map(|(kind, count)| format!("{count:6} {kind}")).collect();
+        format!("{:?}\n{:?}\n{}", self.end.ledger, self.end.losses, lines.join("\n"))
+    }
+}
+
+/// What a journey can end with.
+pub const OUTCOMES: [&str; 6] = ["delivered", "sent", "forwarded", "dropped", "consumed", "unfinished"];
+
+/// The breakdown checks itself: the stages follow one another without a hole and add up to the total.
+fn check_stages(journey: &Journey) {
+    let mut at = journey.start_ns;
+    let mut leg = 0;
+    for stage in &journey.stages {
+        assert_eq!(stage.start_ns, at, "a hole or an overlap: {journey:?}");
+        assert!(stage.leg >= leg && stage.leg < journey.legs.len(), "legs out of order: {journey:?}");
+        assert!(matches!(stage.state.as_str(), "measured" | "gap"), "{journey:?}");
+        at += stage.ns;
+        leg = stage.leg;
+    }
+    assert_eq!(at - journey.start_ns, journey.total_ns, "stages do not sum to the total: {journey:?}");
+    assert_eq!(
+        journey.outcome,
+        journey.legs.last().expect("a leg").outcome,
+        "the last leg's outcome is the journey's: {journey:?}"
+    );
+    assert_eq!(journey.outcome == "dropped", journey.drop.is_some(), "{journey:?}");
+}
