@@ -6,6 +6,8 @@
 //!
 //! ARCHITECTURE.md has the map and the invariants.
 pub mod aggregate;
+pub mod cli;
+pub mod config;
 pub mod decode;
 pub mod dictionary;
 pub mod filter;
