@@ -1,2 +1,47 @@
-//! Tasks.
-fn main() {}
+//! The project's own tasks, one file each: `cargo xtask --help`.
+
+mod apt;
+mod build_ebpf;
+mod setup;
+mod util;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// pktjourney's own tasks
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Get the eBPF tool chain: core's sources and bpf-linker (once)
+    Setup,
+    /// Compile the eBPF programs into the committed object
+    BuildEbpf {
+        /// Write nothing; fail when the committed object is not what the sources give
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    if std::env::var_os(build_ebpf::WRAPPED).is_some() {
+        return finish(build_ebpf::wrapped_rustc());
+    }
+    finish(match Arguments::parse().task {
+        Task::Setup => setup::report().map(|()| ExitCode::SUCCESS),
+        Task::BuildEbpf { check } => build_ebpf::build_ebpf(check).map(|()| ExitCode::SUCCESS),
+    })
+}
+
+fn finish(done: anyhow::Result<ExitCode>) -> ExitCode {
+    done.unwrap_or_else(|error| {
+        util::say(format!("error: {error:#}"));
+        ExitCode::FAILURE
+    })
+}
