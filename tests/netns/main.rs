@@ -2,4 +2,14 @@
 //!
 //! Needs root and iproute2, nftables, ethtool. Every packet stays in network namespaces that the test makes and
 //! removes, and no test looks at packets that are not its own, so several may run at once.
+mod delivered;
+mod drops;
+mod ending;
+mod forward;
 mod lab;
+mod load;
+mod qdisc;
+mod sums;
+mod tcp;
+mod trace;
+mod tracer;

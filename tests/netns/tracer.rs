@@ -17,7 +17,11 @@ use crate::trace::Trace;
 
 /// Emulated machines are twenty times slower.
 pub fn patience(seconds: u64) -> Duration {
-    let factor = if std::env::var_os("PKTJOURNEY_VM").is_some() { 10 } else { 1 };
+    let factor = if std::env::var_os("PKTJOURNEY_VM").is_some() {
+        10
+    } else {
+        1
+    };
     Duration::from_secs(seconds * factor)
 }
 
@@ -91,7 +95,10 @@ impl Tracer {
             let mut lines = BufReader::with_capacity(1 << 20, stdout.expect("piped"));
             let mut line = String::new();
             while lines.read_line(&mut line).is_ok_and(|length| length > 0) {
-                sink.text.lock().unwrap_or_else(PoisonError::into_inner).push_str(&line);
+                sink.text
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push_str(&line);
                 sink.more.notify_all();
                 line.clear();
             }
@@ -118,10 +125,17 @@ impl Tracer {
     /// Waits until it has printed something that contains `words`.
     pub fn wait_for(&self, words: &str, patience: Duration) {
         let deadline = Instant::now() + patience;
-        let mut text = self.output.text.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut text = self
+            .output
+            .text
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         while !text.contains(words) {
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "no {words} within {patience:?}; printed: {text}");
+            assert!(
+                !left.is_zero(),
+                "no {words} within {patience:?}; printed: {text}"
+            );
             let finished = self.reader.as_ref().is_none_or(JoinHandle::is_finished);
             assert!(!finished, "ended without {words}; printed: {text}");
             let wait = left.min(Duration::from_millis(50));
@@ -132,6 +146,14 @@ impl Tracer {
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
+    }
+
+    /// Whether it has not ended yet.
+    pub fn is_running(&mut self) -> bool {
+        self.child
+            .try_wait()
+            .expect("wait for pktjourney")
+            .is_none()
     }
 
     /// Sends a signal.
@@ -147,14 +169,26 @@ impl Tracer {
             if let Some(status) = self.child.try_wait().expect("wait for pktjourney") {
                 break status;
             }
-            assert!(Instant::now() < deadline, "still running after {patience:?}");
+            assert!(
+                Instant::now() < deadline,
+                "still running after {patience:?}"
+            );
             thread::sleep(Duration::from_millis(5));
         };
         if let Some(reader) = self.reader.take() {
             reader.join().expect("reader");
         }
-        let complaints = self.complaints.take().map(|thread| thread.join().expect("reader"));
-        let text = std::mem::take(&mut *self.output.text.lock().unwrap_or_else(PoisonError::into_inner));
+        let complaints = self
+            .complaints
+            .take()
+            .map(|thread| thread.join().expect("reader"));
+        let text = std::mem::take(
+            &mut *self
+                .output
+                .text
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
         (status, text, complaints.unwrap_or_default())
     }
 

@@ -4,7 +4,7 @@ use std::{
     io::{self, Read as _, Write as _},
     net::{IpAddr, SocketAddr, TcpListener, TcpStream},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::PATIENCE;
@@ -56,20 +56,23 @@ impl<'lab> Service<'lab> {
     }
 
     /// `count` connections, one after the other: the client sends `request` bytes, the server waits `delay`
-    /// before it reads them, answers `answer` bytes, which the client reads at once; then both close.
+    /// before it reads them, answers `answer` bytes, which the client reads at once; then both close. Says how
+    /// many answers took as long as `delay` although nobody waited on purpose.
     pub fn requests(
         &self,
         count: usize,
         request: usize,
         answer: usize,
         delay: Duration,
-    ) -> Result<(), LabError> {
+    ) -> Result<usize, LabError> {
+        let mut slow = 0;
         for _ in 0..count {
             let (mut client, mut server) = self.connect()?;
-            exchange(&mut client, &mut server, request, answer, delay)
+            let took = exchange(&mut client, &mut server, request, answer, delay)
                 .map_err(LabError::io("a request and its answer"))?;
+            slow += usize::from(took >= delay);
         }
-        Ok(())
+        Ok(slow)
     }
 
     /// Sends `bytes` over one connection, read as they come.
@@ -98,19 +101,21 @@ impl<'lab> Service<'lab> {
     }
 }
 
-/// One request and its answer. Both ends are in one thread, so that the delay is the only wait there is.
+/// One request and its answer, and how long the answer took. Both ends are in one thread, so that the delay is the only wait there is.
 fn exchange(
     client: &mut TcpStream,
     server: &mut TcpStream,
     request: usize,
     answer: usize,
     delay: Duration,
-) -> io::Result<()> {
+) -> io::Result<Duration> {
     client.write_all(&vec![b'q'; request])?;
     thread::sleep(delay);
     server.read_exact(&mut vec![0; request])?;
+    let begun = Instant::now();
     server.write_all(&vec![b'a'; answer])?;
-    client.read_exact(&mut vec![0; answer])
+    client.read_exact(&mut vec![0; answer])?;
+    Ok(begun.elapsed())
 }
 
 /// No waiting for ever, no waiting for more data.

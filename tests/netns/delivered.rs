@@ -1,0 +1,155 @@
+//! Every packet that was sent and read is one journey, `delivered`, with all the stages of its path.
+
+use std::net::IpAddr;
+
+use pktjourney::lab::{
+    Addresses, LabError, Pair,
+    traffic::{icmp, udp::Flow},
+};
+
+use crate::{
+    trace::{Journey, Trace},
+    tracer::Tracer,
+};
+
+/// Stages of a datagram's first leg.
+const OUT: &[&str] = &[
+    "send",
+    "socket_write",
+    "ip_output",
+    "output",
+    "routing",
+    "postrouting",
+    "dev_queue",
+    "driver",
+];
+/// Stages of its last.
+const IN: &[&str] = &[
+    "receive",
+    "ip",
+    "prerouting",
+    "routing",
+    "input",
+    "transport",
+    "socket_queue",
+    "recv",
+];
+
+/// Asserts that a leg of each journey has all of these stages that the kernel shows.
+fn assert_stages(trace: &Trace, journeys: &[&Journey], leg: usize, stages: &[&str]) {
+    let expected = trace.visible(stages);
+    assert!(
+        expected.len() * 2 > stages.len(),
+        "hardly anything is visible: {expected:?}"
+    );
+    for journey in journeys {
+        for stage in &expected {
+            assert!(
+                journey.leg_has(leg, stage),
+                "leg {leg} has no {stage}: {journey:?}\n{}",
+                trace.summary()
+            );
+        }
+    }
+}
+
+/// Sends `count` datagrams over a veth wire and follows them.
+fn delivered(count: u64, choose: impl Fn(&Pair) -> (IpAddr, IpAddr)) -> Result<(), LabError> {
+    let pair = Pair::new(Addresses::unique())?;
+    pair.a.netfilter()?;
+    pair.b.netfilter()?;
+    let (source, to) = choose(&pair);
+    let flow = Flow::open(&pair.a, source, &pair.b, to)?;
+    let tracer = Tracer::start(&[&pair.a, &pair.b], &[&format!("udp and host {to}")]);
+    flow.deliver(count, 100)?;
+    let trace = tracer.finish();
+    let journeys = trace.to(to, flow.port()?);
+    assert_eq!(journeys.len() as u64, count, "{}", trace.summary());
+    for journey in &journeys {
+        assert_eq!(
+            journey.outcome,
+            "delivered",
+            "{journey:?}\n{}",
+            trace.summary()
+        );
+        assert_eq!(journey.direction, "loop", "{journey:?}");
+        let legs: Vec<(&str, &str)> = journey
+            .legs
+            .iter()
+            .map(|leg| (leg.direction.as_str(), leg.outcome.as_str()))
+            .collect();
+        assert_eq!(
+            legs,
+            [("transmit", "sent"), ("receive", "delivered")],
+            "{journey:?}"
+        );
+        assert!(
+            journey.in_netns(0, &pair.a) && journey.in_netns(1, &pair.b),
+            "{journey:?}"
+        );
+        let waited = ["napi_schedule", "softirq", "napi_poll"];
+        assert!(
+            waited.iter().any(|stage| journey.leg_has(1, stage)),
+            "{journey:?}"
+        );
+        assert!(
+            !journey.has("interrupt"),
+            "veth has no interrupts: {journey:?}"
+        );
+        assert!(!journey.has("qdisc"), "veth has no qdisc: {journey:?}");
+    }
+    assert_stages(&trace, &journeys, 0, OUT);
+    assert_stages(&trace, &journeys, 1, IN);
+    assert_eq!(trace.ledger("lost"), 0, "{}", trace.summary());
+    Ok(())
+}
+
+#[test]
+fn ten_thousand_datagrams() -> Result<(), LabError> {
+    delivered(10_000, Pair::v4)
+}
+
+#[test]
+fn a_thousand_datagrams_over_ipv6() -> Result<(), LabError> {
+    delivered(1_000, Pair::v6)
+}
+
+#[test]
+fn datagrams_over_loopback() -> Result<(), LabError> {
+    let pair = Pair::new(Addresses::unique())?;
+    let (to, _) = pair.v4();
+    let flow = Flow::open(&pair.a, to, &pair.a, to)?;
+    let tracer = Tracer::start(&[&pair.a], &[&format!("udp and host {to}")]);
+    flow.deliver(500, 100)?;
+    let trace = tracer.finish();
+    let journeys = trace.to(to, flow.port()?);
+    assert_eq!(journeys.len(), 500, "{}", trace.summary());
+    for journey in journeys {
+        assert_eq!(journey.outcome, "delivered", "{journey:?}");
+        assert_eq!(journey.direction, "loop", "{journey:?}");
+        assert!(
+            !journey.has("interrupt"),
+            "lo has no interrupts: {journey:?}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn echo_requests_are_consumed_and_their_answers_delivered() -> Result<(), LabError> {
+    let pair = Pair::new(Addresses::unique())?;
+    for (source, to) in [pair.v4(), pair.v6()] {
+        let tracer = Tracer::start(&[&pair.a, &pair.b], &[&format!("host {to}")]);
+        icmp::ping(&pair.a, to, 50, 56)?;
+        let trace = tracer.finish();
+        let outcomes = |to: IpAddr, outcome: &str| {
+            let journeys = trace.journeys.iter();
+            journeys
+                .filter(|j| j.outcome == outcome && j.is_echo() && j.goes_to(to))
+                .count()
+        };
+        assert_eq!(outcomes(to, "consumed"), 50, "{}", trace.summary());
+        assert_eq!(outcomes(source, "delivered"), 50, "{}", trace.summary());
+    }
+    Ok(())
+}

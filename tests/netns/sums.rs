@@ -1,0 +1,50 @@
+//! Everything at once: whatever the packet, its stages sum to its total and its end is in the ledger.
+
+use std::time::Duration;
+
+use pktjourney::lab::{
+    Addresses, LabError, Pair, Router, faults,
+    traffic::{http, icmp, tcp::Service, udp::Flow},
+};
+
+use crate::tracer::Tracer;
+
+#[test]
+fn all_kinds_of_traffic_balance() -> Result<(), LabError> {
+    let (pair, router) = (
+        Pair::new(Addresses::unique())?,
+        Router::new(Addresses::unique())?,
+    );
+    let namespaces = [&pair.a, &pair.b, &router.a, &router.router, &router.b];
+    for netns in namespaces {
+        netns.netfilter()?;
+    }
+    // No filter: what else this machine does must balance, too.
+    let tracer = Tracer::start(&namespaces, &[]);
+    for (source, to) in [router.v4(), router.v6()] {
+        let service = Service::listen(&router.a, &router.b, to)?;
+        service.requests(10, 5_000, 20_000, Duration::from_millis(1))?;
+        service.bulk(1 << 20)?;
+        http::get(&service, 10, 3_000)?;
+        icmp::ping(&router.a, to, 10, 1_000)?;
+        // Bigger than any frame: fragments.
+        Flow::open(&router.a, source, &router.b, to)?.deliver(10, 5_000)?;
+        Flow::open(&router.a, source, &router.a, source)?.deliver(10, 5_000)?;
+    }
+    faults::closed_udp_port(&pair, false, 10)?;
+    faults::closed_tcp_port(&pair, 10)?;
+    faults::full_socket(&pair, 50)?;
+    faults::ttl_exceeded(&router, true, 10)?;
+    // `finish` checks.
+    let trace = tracer.finish();
+    assert!(trace.journeys.len() > 500, "{}", trace.summary());
+    assert_eq!(trace.ledger("lost"), 0, "{}", trace.summary());
+    // Only what is still in a queue when the trace ends may be unfinished.
+    let unfinished = trace.ledger("unfinished");
+    assert!(
+        unfinished * 50 < trace.ledger("seen"),
+        "{unfinished} unfinished: {}",
+        trace.summary()
+    );
+    Ok(())
+}
