@@ -21,7 +21,9 @@ use super::model::{
 use super::names::Names;
 use super::open::{Open, Place, Side, Stamp, State};
 use super::outcome;
-use super::point::{BEGINNINGS, LOCAL_OUTPUT, OUTBOUND, Point, Points, SENDING, SOCKET, TRAILING};
+use super::point::{
+    BEGINNINGS, LOCAL_OUTPUT, OUTBOUND, Point, Points, SENDING, SOCKET, TRAILING, TRANSPORT,
+};
 use super::polls::Polls;
 use super::probed::Probed;
 use super::reorder::Hold;
@@ -101,6 +103,8 @@ struct Reading<'a> {
     /// Stamps of the CPU's context, until the packet's own stamp they lead to.
     context: Vec<(Point, u64)>,
     poll: Option<u32>,
+    /// A thread id that came before any stamp.
+    sender: u32,
     /// The headers were shown to identity.
     shown: bool,
     late: bool,
@@ -296,6 +300,7 @@ impl Assembler {
             stamped: None,
             context: Vec::new(),
             poll: None,
+            sender: 0,
             shown: false,
             late,
         };
@@ -305,7 +310,7 @@ impl Assembler {
                 Item::Device(ifindex) => reading.place.ifindex = ifindex,
                 Item::Netns(netns) => reading.place.netns = netns,
                 Item::Poll(number) => reading.poll = Some(number),
-                Item::Pid(pid) => self.thread(&reading, pid),
+                Item::Pid(pid) => self.thread(&mut reading, pid),
                 Item::Stamp { hook, time, a, b } => {
                     reading.stamped = None;
                     let Some(point) = Point::of(hook, a, b) else {
@@ -331,23 +336,22 @@ impl Assembler {
     /// One stamp of the packet itself.
     fn stamp(&mut self, reading: &mut Reading<'_>, point: Point, time: u64, arg: u8) {
         let cpu = reading.segment.cpu;
+        let known = reading.journey.and_then(|r| self.slab.get(r));
+        let place = place_of(reading.place, point, known);
         let sight = Sight {
             point,
             time,
             cpu,
-            place: reading.place,
+            place,
             flow: reading.flow.as_ref().filter(|_| !reading.shown),
         };
-        let known = reading.journey.and_then(|r| self.slab.get(r));
         let verdict = known.map_or(Verdict::NewLife, |open| judge(open, &sight));
         let older = known.is_some_and(|open| time < open.first_time());
         match verdict {
             Verdict::Trails => return,
             Verdict::NewLife => {
                 // The end of a packet that was never seen is none of ours.
-                let stray =
-                    TRAILING.has(point) && (point != Point::Consume || reading.flow.is_none());
-                if stray {
+                if TRAILING.has(point) {
                     return;
                 }
                 if reading.late && (older || known.is_none() && !BEGINNINGS.has(point)) {
@@ -380,7 +384,7 @@ impl Assembler {
         }
         reading.stamped = Some(point);
         if !open.is_open() {
-            late_stamp(open, point, time, cpu, reading.place, arg);
+            late_stamp(open, point, time, cpu, place, arg);
             return;
         }
         if OUTBOUND.has(point) && open.seen.has(Point::StartXmit) && point != Point::XmitDone
@@ -400,10 +404,14 @@ impl Assembler {
             };
             // Context names no points of the packet: identity must not see it.
             let seen = open.seen;
-            open.stamp(stamp, reading.place);
+            open.stamp(stamp, place);
             open.seen = seen;
         }
-        open.own_stamp(point, time, cpu, reading.place, arg);
+        open.own_stamp(point, time, cpu, place, arg);
+        let sender = std::mem::take(&mut reading.sender);
+        if sender != 0 && open.side == Side::Transmit && open.leg == 0 {
+            open.sender = sender;
+        }
         let leg = open.leg;
         if let Some(number) = reading.poll.take()
             && let Some(poll) = self.polls.of_packet(cpu, number, journey, leg)
@@ -460,14 +468,22 @@ impl Assembler {
     }
 
     /// A thread id: whose it is, the stamp before says.
-    fn thread(&mut self, reading: &Reading<'_>, pid: u32) {
+    fn thread(&mut self, reading: &mut Reading<'_>, pid: u32) {
+        if pid == 0 {
+            return;
+        }
+        let Some(point) = reading.stamped else {
+            // A sender whose call began before anything was traced comes before the first stamp.
+            reading.sender = pid;
+            return;
+        };
         let Some(open) = reading.journey.and_then(|r| self.slab.get_mut(r)) else {
             return;
         };
-        match reading.stamped {
-            Some(Point::Send) => open.sender = pid,
-            Some(Point::Copy) => open.receiver = pid,
-            Some(Point::Wakeup) => {
+        match point {
+            _ if SENDING.has(point) => open.sender = pid,
+            Point::Copy => open.receiver = pid,
+            Point::Wakeup => {
                 let Some(free) = open.woken.iter().position(|&w| w == 0 || w == pid) else {
                     return;
                 };
@@ -957,6 +973,23 @@ fn own_time(segment: &Segment) -> u64 {
         _ => None,
     });
     own.unwrap_or(segment.t0)
+}
+
+/// Where a stamp was taken. `skb->dev` says it, but not always: a stamp taken alone
+/// ([`flags::NESTED`]) carries no place, and once a socket has the packet the field is used for something
+/// else (`udp_set_dev_scratch`). Then it is where it was last seen.
+fn place_of(said: Place, point: Point, known: Option<&Open>) -> Place {
+    let Some(known) = known.filter(|o| o.is_open() && !o.stamps.is_empty()) else {
+        return said;
+    };
+    let at_socket = TRANSPORT.has(point) && !matches!(point, Point::InLeave | Point::Transport);
+    let ends = matches!(point, Point::Consume | Point::Drop);
+    let before = known.current_place();
+    if said.netns == 0 || (at_socket || ends) && known.side == Side::Receive && before.netns != 0 {
+        before
+    } else {
+        said
+    }
 }
 
 /// A stamp that comes when its journey has ended: into the leg it falls into by time.

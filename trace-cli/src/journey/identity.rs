@@ -75,6 +75,8 @@ pub(super) fn judge(open: &Open, sight: &Sight<'_>) -> Verdict {
         }
         Point::TransportDone if open.side == Side::Receive => Verdict::Continues,
         Point::GroDone | Point::TransportDone => Verdict::Trails,
+        // The thread's context comes with every segment that begins on the way out.
+        _ if SENDING.has(point) && open.has_stamp(point, sight.time) => Verdict::Trails,
         _ if SENDING.has(point) => {
             // TCP sends clones from the second half of an fclone pair (skb_clone): a retransmission has
             // the address of the transmission before.

@@ -2,7 +2,7 @@
 
 use trace_ebpf::{COUNTERS, Counter};
 
-use super::model::{Journey, Ledger, Losses};
+use super::model::{Journey, Ledger, Losses, Outcome, Unfinished};
 
 /// The kernel side's counters, summed over CPUs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -19,8 +19,8 @@ impl KernelCounters {
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Balance {
     counted: Ledger,
-    /// Journeys of which the beginning is missing.
-    partial: u64,
+    /// Journeys of which a part is missing.
+    damaged_journeys: u64,
     pub(super) late: u64,
     pub(super) damaged: u64,
     pub(super) evicted: u64,
@@ -30,17 +30,19 @@ pub(super) struct Balance {
 impl Balance {
     pub(super) fn count(&mut self, journey: &Journey) {
         self.counted.count(journey.outcome);
-        self.partial += u64::from(journey.partial);
+        let cut = journey.outcome == Outcome::Unfinished(Unfinished::RecordLost);
+        self.damaged_journeys += u64::from(journey.partial || cut);
     }
 
-    /// A packet whose first part was lost is counted by the kernel side as a lost birth. If a later part
-    /// of it got through it is a partial journey, and not to be counted twice.
+    /// The kernel side counts as lost births all segments with headers that the ring had no room for.
+    /// If another part of the packet got through, it is a journey, partial or cut off, and not to be counted
+    /// twice.
     pub(super) fn ledger(&self) -> Ledger {
         let mut ledger = self.counted;
         ledger.lost = self
             .kernel
             .get(Counter::BirthsLost)
-            .saturating_sub(self.partial);
+            .saturating_sub(self.damaged_journeys);
         ledger.seen += ledger.lost;
         ledger
     }

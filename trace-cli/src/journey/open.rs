@@ -206,6 +206,13 @@ impl Open {
         u8::try_from(at).unwrap_or(u8::MAX)
     }
 
+    /// Whether this very stamp is known.
+    pub(super) fn has_stamp(&self, point: Point, time: u64) -> bool {
+        self.stamps
+            .iter()
+            .any(|s| s.point == point && s.time == time)
+    }
+
     /// Takes a stamp into leg `leg`. A stamp that is there already (context that the kernel side gave to
     /// two segments of the packet) is not taken twice.
     pub(super) fn stamp(&mut self, mut stamp: Stamp, place: Place) {

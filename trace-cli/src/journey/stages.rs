@@ -108,6 +108,10 @@ fn choose_in_leg(open: &Open, leg: &[Stamp], out: &mut Vec<Stamp>) {
     let has = |point| leg.iter().any(|s| s.point == point);
     let bare = open.is_bare_tcp();
     let queued = !bare && (has(Point::Queued) || has(Point::TcpBacklog));
+    // netif_rx was called before any poll of the backlog that matters: what the CPU did before then
+    // has nothing to do with the packet.
+    let first = leg.iter().find(|s| !s.point.is_poll_context());
+    let handed_over = first.is_some_and(|s| s.point == Point::Backlog);
     // The chain of interrupt, schedule, softirq and poll: a softirq that already ran when the interrupt
     // came, or when the packet was put on the backlog, is not what the packet waited for.
     let mut context = begun;
@@ -123,7 +127,7 @@ fn choose_in_leg(open: &Open, leg: &[Stamp], out: &mut Vec<Stamp>) {
                     .take_while(|s| s.point.is_poll_context())
                     .any(|s| s.point < point);
                 let in_order = context_rank.is_none_or(|rank| rank < point);
-                let waits = passed.is_empty() || passed.within(BEFORE_POLL);
+                let waits = passed.within(BEFORE_POLL) && (!handed_over || !passed.is_empty());
                 waits
                     && in_order
                     && !earlier_link_follows
@@ -135,11 +139,14 @@ fn choose_in_leg(open: &Open, leg: &[Stamp], out: &mut Vec<Stamp>) {
             Point::Wakeup => {
                 let thread = open.woken.get(usize::from(stamp.arg));
                 let reader = open.receiver != 0 && thread == Some(&open.receiver);
-                let read = later.iter().any(|s| s.point == Point::Copy);
+                let read = later
+                    .iter()
+                    .any(|s| matches!(s.point, Point::Copy | Point::Consume | Point::RecvDone));
                 !bare && reader && read && passed.has(Point::Queued)
             }
             // Of a segment without payload nobody reads: sk_data_ready is then the listener's, for accept().
-            Point::Queued => !bare,
+            // sk_data_ready comes after the packet is in the queue: a reader can be faster.
+            Point::Queued => !bare && !passed.has(Point::Copy),
             Point::TransportDone => !queued,
             _ => true,
         };
@@ -162,9 +169,12 @@ fn choose_in_leg(open: &Open, leg: &[Stamp], out: &mut Vec<Stamp>) {
 const BEFORE_POLL: Points = Points::of(&[Point::Gro, Point::GroDone, Point::Backlog]);
 
 fn is_last_copy(open: &Open, later: &[Stamp]) -> bool {
-    let mut after = later
-        .iter()
-        .filter(|s| !matches!(s.point, Point::Wakeup | Point::TransportDone));
+    let mut after = later.iter().filter(|s| {
+        !matches!(
+            s.point,
+            Point::Queued | Point::Wakeup | Point::TransportDone
+        )
+    });
     match after.next() {
         Some(next) => matches!(next.point, Point::Consume | Point::RecvDone | Point::Drop),
         None => open.outcome() == Some(Outcome::Delivered),
@@ -448,7 +458,10 @@ fn swallowed_on_the_way_in(open: &Open, a: Point, b: Point, probed: Probed) -> b
         }
         _ => {}
     }
-    IN.iter().any(|s| a < s.point && s.point < b)
+    let queue_unseen = open.is_tcp() || b == Point::TransportDone;
+    IN.iter()
+        .filter(|s| s.point != Point::Queued || !queue_unseen)
+        .any(|s| a < s.point && s.point < b)
         // Readers of raw and packet sockets get clones that never pass the transport protocol.
         && !(a == Point::Queued || b == Point::InLeave && a >= Point::Ip)
 }
