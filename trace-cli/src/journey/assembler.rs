@@ -107,7 +107,10 @@ struct Reading<'a> {
     sender: u32,
     /// The headers were shown to identity.
     shown: bool,
+    /// It came after its time.
     late: bool,
+    /// … and its journey is gone.
+    stray: bool,
 }
 
 impl Assembler {
@@ -303,6 +306,7 @@ impl Assembler {
             sender: 0,
             shown: false,
             late,
+            stray: false,
         };
         reading.journey = reading.journey.filter(|&r| self.slab.get(r).is_some());
         for item in segment.items() {
@@ -316,6 +320,9 @@ impl Assembler {
                     let Some(point) = Point::of(hook, a, b) else {
                         continue;
                     };
+                    if reading.stray {
+                        continue;
+                    }
                     if point.is_poll_context() {
                         reading.context.push((point, time));
                     } else {
@@ -355,7 +362,7 @@ impl Assembler {
                     return;
                 }
                 if reading.late && (older || known.is_none() && !BEGINNINGS.has(point)) {
-                    self.balance.late += 1;
+                    self.balance.late += u64::from(!std::mem::replace(&mut reading.stray, true));
                     reading.journey = None;
                     return;
                 }
@@ -916,12 +923,13 @@ impl Assembler {
             self.by_skb.remove(&open.skb);
         }
         self.links.forget_head(open.head, journey);
-        let journey = self.build(open);
-        self.balance.count(&journey);
+        let (journey, lost) = self.build(open);
+        self.balance.count(&journey, lost);
         self.out.push_back(journey);
     }
 
-    fn build(&self, open: Open) -> Journey {
+    /// The journey, and whether a part in its middle was lost.
+    fn build(&self, open: Open) -> (Journey, bool) {
         let outcome = open
             .outcome()
             .unwrap_or(Outcome::Unfinished(Unfinished::TraceEnded));
@@ -931,7 +939,7 @@ impl Assembler {
             poll.leg = timeline.leg_index.iter().find(|l| l.0 == leg)?.1;
             Some(poll)
         });
-        Journey {
+        let journey = Journey {
             id: open.id,
             direction: stages::direction(&timeline.legs),
             outcome,
@@ -949,7 +957,8 @@ impl Assembler {
             links: extra.links,
             partial: open.partial,
             legs: timeline.legs,
-        }
+        };
+        (journey, timeline.lost)
     }
 }
 

@@ -28,10 +28,11 @@ pub(super) struct Balance {
 }
 
 impl Balance {
-    pub(super) fn count(&mut self, journey: &Journey) {
+    /// `lost`: a part in its middle is missing.
+    pub(super) fn count(&mut self, journey: &Journey, lost: bool) {
         self.counted.count(journey.outcome);
         let cut = journey.outcome == Outcome::Unfinished(Unfinished::RecordLost);
-        self.damaged_journeys += u64::from(journey.partial || cut);
+        self.damaged_journeys += u64::from(journey.partial || cut || lost);
     }
 
     /// The kernel side counts as lost births all segments with headers that the ring had no room for.

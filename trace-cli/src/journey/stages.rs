@@ -23,6 +23,8 @@ pub(super) struct Timeline {
     pub stages: Vec<Stage>,
     pub start: u64,
     pub total: u64,
+    /// A part in the middle was lost.
+    pub lost: bool,
 }
 
 /// Builds the timeline of `open`, which ended with `outcome`.
@@ -30,6 +32,10 @@ pub(super) fn timeline(open: &Open, outcome: Outcome, probed: Probed) -> Timelin
     let stamps = chosen(open);
     let legs = legs(open, &stamps, outcome);
     let stages = stages(open, &stamps, &legs.1, probed);
+    let lost = stamps.windows(2).any(|pair| match pair {
+        [from, to] => is_loss(open, from, to, probed),
+        _ => false,
+    });
     let start = stamps.first().map_or(0, |s| s.time);
     let total = stamps.last().map_or(0, |s| s.time) - start;
     debug_assert_eq!(stages.iter().map(|s| s.ns).sum::<u64>(), total);
@@ -39,6 +45,7 @@ pub(super) fn timeline(open: &Open, outcome: Outcome, probed: Probed) -> Timelin
         stages,
         start,
         total,
+        lost,
     }
 }
 
@@ -217,7 +224,7 @@ fn legs(open: &Open, stamps: &[Stamp], outcome: Outcome) -> (Vec<Leg>, Vec<(u8, 
         let netns = leg.iter().map(|s| open.place(s).netns).find(|&n| n != 0);
         let input = leg
             .iter()
-            .filter(|s| ARRIVAL.has(s.point) || INBOUND.has(s.point))
+            .filter(|s| !OUTBOUND.has(s.point) && !matches!(s.point, Point::Copy | Point::Consume))
             .find_map(device);
         let output = leg
             .iter()
@@ -375,7 +382,7 @@ fn went_out(stamps: &[Stamp], at: &Stamp) -> bool {
         .any(|s| s.leg == at.leg && OUTBOUND.has(s.point))
 }
 
-/// A hook that packets cannot go round, with the points whose stamp shows that it was passed.
+/// A hook that packets for a socket cannot go round.
 struct Station {
     point: Point,
     hook: Hook,
@@ -425,8 +432,8 @@ fn is_gap(open: &Open, from: &Stamp, to: &Stamp, probed: Probed) -> bool {
             _ => false,
         },
         // Through: forwarded by IP or by a bridge.
-        _ if inward && OUTBOUND.has(b) => a < Point::Receive || out_swallowed(a, b, probed),
-        _ if !inward => out_swallowed(a, b, probed),
+        _ if inward && OUTBOUND.has(b) => a < Point::Receive || out_swallowed(open, a, b, probed),
+        _ if !inward => out_swallowed(open, a, b, probed),
         _ => false,
     }
 }
@@ -458,25 +465,44 @@ fn swallowed_on_the_way_in(open: &Open, a: Point, b: Point, probed: Probed) -> b
         }
         _ => {}
     }
+    missing(open, a, b).next().is_some()
+}
+
+/// The stations between two points: passed, and not stamped.
+fn missing(open: &Open, a: Point, b: Point) -> impl Iterator<Item = &'static Station> {
     let queue_unseen = open.is_tcp() || b == Point::TransportDone;
     IN.iter()
-        .filter(|s| s.point != Point::Queued || !queue_unseen)
-        .any(|s| a < s.point && s.point < b)
-        // Readers of raw and packet sockets get clones that never pass the transport protocol.
-        && !(a == Point::Queued || b == Point::InLeave && a >= Point::Ip)
+        .filter(move |s| s.point != Point::Queued || !queue_unseen)
+        .filter(move |s| a < s.point && s.point < b)
+}
+
+/// Whether stamps are missing between two that this kernel does show.
+fn is_loss(open: &Open, from: &Stamp, to: &Stamp, probed: Probed) -> bool {
+    if from.leg != to.leg {
+        return is_gap(open, from, to, probed);
+    }
+    let (a, b) = (from.point, to.point);
+    let at_socket = b == Point::Queued || b == Point::Copy || b == Point::RecvDone;
+    at_socket
+        && a < Point::Queued
+        && is_gap(open, from, to, probed)
+        && missing(open, a, b).any(|s| probed.has(s.hook))
 }
 
 /// Whether a hook on the way out was passed that this kernel does not show. Hooks that are probed and
 /// left no stamp were not passed: packet sockets begin at the device, netfilter's flow table skips IP.
-fn out_swallowed(a: Point, b: Point, probed: Probed) -> bool {
+fn out_swallowed(open: &Open, a: Point, b: Point, probed: Probed) -> bool {
     let passes = |point: Point, hook: Hook| a < point && point < b && !probed.has(hook);
     let sends = a >= Point::Send;
+    let tcp = sends && open.is_tcp();
     match (a, b) {
         (_, Point::Consume | Point::Drop) => false,
         (Point::OutLeave | Point::FwdLeave, Point::PostEnter) => false,
         (Point::PostLeave, Point::DevQueue) => false,
         _ => {
             sends && passes(Point::SocketWrite, Hook::SocketWrite)
+                || sends && passes(Point::Neighbour, Hook::Neighbour)
+                || tcp && passes(Point::TcpTransmit, Hook::TcpTransmit)
                 || sends && passes(Point::IpOutput, Hook::IpOutput)
                 || passes(Point::DevQueue, Hook::DevQueue) && b != Point::Neighbour
                 || b == Point::XmitDone && a != Point::StartXmit && !probed.has(Hook::StartXmit)
