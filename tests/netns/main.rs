@@ -8,6 +8,7 @@ mod ending;
 mod forward;
 mod lab;
 mod load;
+mod nic;
 mod qdisc;
 mod sums;
 mod tcp;

@@ -38,8 +38,6 @@ pub struct Journey {
 pub struct Flow {
     #[serde(rename = "network.transport")]
     pub transport: String,
-    #[serde(rename = "source.address")]
-    pub source: IpAddr,
     #[serde(rename = "source.port")]
     pub source_port: Option<u16>,
     #[serde(rename = "destination.address")]

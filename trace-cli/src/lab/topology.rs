@@ -56,7 +56,7 @@ impl Addresses {
     }
 
     /// `ip` lines that give a device its addresses and set it up.
-    fn lines(&self, wire: usize, host: u8, device: &str) -> String {
+    pub(super) fn lines(&self, wire: usize, host: u8, device: &str) -> String {
         format!(
             "addr add {}/24 dev {device}\naddr add {}/64 dev {device} nodad\nlink set {device} up\n",
             self.v4(wire, host),
@@ -84,7 +84,7 @@ impl Pair {
         a.ip(&addresses.lines(0, 1, "a0"))?;
         b.ip(&addresses.lines(0, 2, "b0"))?;
         let pair = Self { a, b, addresses };
-        neighbours(&pair.a, "a0", 1, &pair.b, "b0", 2, &addresses, 0)?;
+        introduce((&pair.a, "a0", 1), (&pair.b, "b0", 2), &addresses, 0)?;
         Ok(pair)
     }
 
@@ -137,8 +137,8 @@ impl Router {
         router.ip(&(addresses.lines(0, 254, "ra") + &addresses.lines(1, 254, "rb")))?;
         a.ip(&(addresses.lines(0, 1, "a0") + &routes(0)))?;
         b.ip(&(addresses.lines(1, 2, "b0") + &routes(1)))?;
-        neighbours(&a, "a0", 1, &router, "ra", 254, &addresses, 0)?;
-        neighbours(&b, "b0", 2, &router, "rb", 254, &addresses, 1)?;
+        introduce((&a, "a0", 1), (&router, "ra", 254), &addresses, 0)?;
+        introduce((&b, "b0", 2), (&router, "rb", 254), &addresses, 1)?;
         Ok(Self {
             a,
             router,
@@ -172,36 +172,26 @@ fn wire(a: &Netns, a_device: &str, b: &Netns, b_device: &str) -> Result<(), LabE
     ))
 }
 
-/// Makes each end know the other's link-layer address for good.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "two ends of three facts each, and the wire"
-)]
-fn neighbours(
-    a: &Netns,
-    a_device: &str,
-    a_host: u8,
-    b: &Netns,
-    b_device: &str,
-    b_host: u8,
+/// Makes each end (namespace, device, host number) know the other's link-layer address for good.
+pub(super) fn introduce(
+    a: (&Netns, &str, u8),
+    b: (&Netns, &str, u8),
     addresses: &Addresses,
     wire: usize,
 ) -> Result<(), LabError> {
-    let told = |to: &Netns, device: &str, of: &str, host: u8| {
-        to.ip(&format!(
-            "neigh replace {} lladdr {of} dev {device} nud permanent\n\
-             neigh replace {} lladdr {of} dev {device} nud permanent\n",
-            addresses.v4(wire, host),
-            addresses.v6(wire, host)
-        ))
-    };
-    let b_address = link_address(b, b_device)?;
-    told(a, a_device, &b_address, b_host)?;
-    told(b, b_device, &link_address(a, a_device)?, a_host)
+    for ((netns, device, _), (other, other_device, host)) in [(a, b), (b, a)] {
+        let address = link_address(other, other_device)?;
+        let tell = |ip: IpAddr| {
+            format!("neigh replace {ip} lladdr {address} dev {device} nud permanent\n")
+        };
+        let v4 = tell(addresses.v4(wire, host).into());
+        netns.ip(&(v4 + &tell(addresses.v6(wire, host).into())))?;
+    }
+    Ok(())
 }
 
 /// A device's link-layer address, once its carrier is on (the kernel may take a moment to notice).
-fn link_address(netns: &Netns, device: &str) -> Result<String, LabError> {
+pub fn link_address(netns: &Netns, device: &str) -> Result<String, LabError> {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         let text = netns.exec("ip", &["-o", "link", "show", "dev", device])?;

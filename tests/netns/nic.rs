@@ -1,0 +1,185 @@
+//! The path through real cards, where there are two to be had (see `lab::cards`): interrupts, NAPI, GRO and
+//! transmit completion. Elsewhere these tests do nothing.
+
+use pktjourney::lab::{
+    Addresses, LabError,
+    cards::{Cards, VARIABLE},
+    topology,
+    traffic::{raw, udp::Flow},
+};
+
+use crate::{
+    trace::{Journey, Trace},
+    tracer::Tracer,
+};
+
+const COUNT: u64 = 1_000;
+
+/// The cards, or a word why the test does nothing.
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
+fn cards() -> Result<Option<Cards>, LabError> {
+    let cards = Cards::take(Addresses::unique())?;
+    if cards.is_none() {
+        eprintln!("skipped: {VARIABLE} names no cards");
+    }
+    Ok(cards)
+}
+
+/// Asserts that each of these stages is in at least one of the journeys, if the kernel shows it at all.
+fn assert_any(trace: &Trace, journeys: &[&Journey], stages: &[&str]) {
+    for stage in trace.visible(stages) {
+        assert!(
+            journeys.iter().any(|j| j.has(stage)),
+            "none has {stage}: {}",
+            trace.summary()
+        );
+    }
+}
+
+/// Asserts that each of these stages is in every journey, if the kernel shows it at all.
+fn assert_all(trace: &Trace, journeys: &[&Journey], stages: &[&str]) {
+    for stage in trace.visible(stages) {
+        let without = journeys.iter().find(|journey| !journey.has(stage));
+        assert!(
+            without.is_none(),
+            "no {stage}: {without:?}\n{}",
+            trace.summary()
+        );
+    }
+}
+
+#[test]
+fn from_interrupt_to_completion() -> Result<(), LabError> {
+    let Some(cards) = cards()? else { return Ok(()) };
+    cards.a.netfilter()?;
+    cards.b.netfilter()?;
+    let (source, to) = cards.v4();
+    let flow = Flow::open(&cards.a, source, &cards.b, to)?;
+    let tracer = Tracer::start(&[&cards.a, &cards.b], &[&format!("udp and host {to}")]);
+    flow.deliver(COUNT, 100)?;
+    let trace = tracer.finish();
+    let of = |direction: &str, outcome: &str| -> Vec<&Journey> {
+        trace
+            .to(to, flow.port().unwrap_or(0))
+            .into_iter()
+            .filter(|journey| journey.direction == direction && journey.outcome == outcome)
+            .collect()
+    };
+    let (sent, delivered) = (of("transmit", "sent"), of("receive", "delivered"));
+    assert_eq!(
+        (sent.len() as u64, delivered.len() as u64),
+        (COUNT, COUNT),
+        "{}",
+        trace.summary()
+    );
+    assert_all(
+        &trace,
+        &sent,
+        &[
+            "send",
+            "socket_write",
+            "ip_output",
+            "output",
+            "postrouting",
+            "dev_queue",
+            "driver",
+            "completion",
+        ],
+    );
+    // One interrupt and one softirq bring many packets: not each waits for them.
+    assert_any(
+        &trace,
+        &delivered,
+        &["interrupt", "napi_schedule", "softirq"],
+    );
+    assert_all(
+        &trace,
+        &delivered,
+        &[
+            "napi_poll",
+            "gro",
+            "receive",
+            "ip",
+            "prerouting",
+            "routing",
+            "input",
+            "transport",
+            "socket_queue",
+            "recv",
+        ],
+    );
+    for journey in delivered {
+        let poll = journey
+            .polls
+            .first()
+            .unwrap_or_else(|| panic!("no poll: {journey:?}"));
+        assert!(
+            poll["work"].as_u64() > Some(0) && poll["budget"].as_u64() > Some(0),
+            "{journey:?}"
+        );
+    }
+    assert_eq!(trace.ledger("lost"), 0, "{}", trace.summary());
+    Ok(())
+}
+
+#[test]
+fn a_router_with_one_card_forwards() -> Result<(), LabError> {
+    let Some(cards) = cards()? else { return Ok(()) };
+    for netns in [&cards.a, &cards.b] {
+        netns.netfilter()?;
+    }
+    // `b` sends back on the same wire what is for a stranger, to the only other card there is.
+    let stranger = cards.addresses.v4(0, 99);
+    cards.b.sysctl("net/ipv4/ip_forward", "1")?;
+    cards.b.sysctl("net/ipv4/conf/all/send_redirects", "0")?;
+    let mut addresses = cards.names.iter().zip([&cards.a, &cards.b]);
+    let mut next = || -> Result<String, LabError> {
+        let (name, netns) = addresses
+            .next()
+            .ok_or_else(|| LabError::Traffic("two cards".into()))?;
+        topology::link_address(netns, name)
+    };
+    let (a_address, b_address) = (next()?, next()?);
+    let neighbour = |address: &str, device: &str| {
+        format!("neigh replace {stranger} lladdr {address} dev {device} nud permanent\n")
+    };
+    cards.a.ip(&neighbour(&b_address, &cards.names[0]))?;
+    cards.b.ip(&neighbour(&a_address, &cards.names[1]))?;
+    let filter = format!("udp and dst host {stranger}");
+    let tracer = Tracer::start(&[&cards.a, &cards.b], &[&filter]);
+    let packet = raw::Packet::udp((cards.addresses.v4(0, 1), 40_000), (stranger, 9));
+    raw::send(&cards.a, &packet, 100)?;
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    let trace = tracer.finish();
+    let forwarded: Vec<&Journey> = trace
+        .journeys
+        .iter()
+        .filter(|journey| journey.direction == "forward" && journey.in_netns(0, &cards.b))
+        .collect();
+    assert_eq!(forwarded.len(), 100, "{}", trace.summary());
+    for journey in &forwarded {
+        assert_eq!(
+            (journey.outcome.as_str(), journey.legs.len()),
+            ("forwarded", 1),
+            "{journey:?}"
+        );
+    }
+    assert_all(
+        &trace,
+        &forwarded,
+        &[
+            "napi_poll",
+            "gro",
+            "receive",
+            "ip",
+            "prerouting",
+            "routing",
+            "forward",
+            "postrouting",
+            "dev_queue",
+            "driver",
+            "completion",
+        ],
+    );
+    Ok(())
+}
