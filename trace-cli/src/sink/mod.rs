@@ -14,6 +14,7 @@ pub mod json;
 pub mod names;
 #[cfg(test)]
 pub(crate) mod sample;
+pub mod text;
 
 /// Where a command's results go. A command calls [`session`](Self::session) first, then what it has, then
 /// [`end`](Self::end).
