@@ -520,3 +520,6 @@ fn tag(number: u8) -> Option<Tag> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -22,7 +22,8 @@ use super::names::Names;
 use super::open::{Open, Place, Side, Stamp, State};
 use super::outcome;
 use super::point::{
-    BEGINNINGS, LOCAL_OUTPUT, OUTBOUND, Point, Points, SENDING, SOCKET, TRAILING, TRANSPORT,
+    ARRIVAL, BEGINNINGS, LOCAL_OUTPUT, OUTBOUND, Point, Points, SENDING, SOCKET, TRAILING,
+    TRANSPORT,
 };
 use super::polls::Polls;
 use super::probed::Probed;
@@ -351,6 +352,7 @@ impl Assembler {
             cpu,
             place,
             flow: reading.flow.as_ref().filter(|_| !reading.shown),
+            late: reading.late,
         };
         let verdict = known.map_or(Verdict::NewLife, |open| judge(open, &sight));
         let older = known.is_some_and(|open| time < open.first_time());
@@ -398,6 +400,16 @@ impl Assembler {
             || LOCAL_OUTPUT.has(point) && open.seen.meets(OUTBOUND)
         {
             open.tunnel = true;
+        }
+        // Through the protocol-independent receive path again, with an upper or a tunnel device: what was
+        // passed before says nothing about this pass.
+        if ARRIVAL.has(point)
+            && open.side == Side::Receive
+            && !open.seen.is_empty()
+            && open.current_place().ifindex != place.ifindex
+        {
+            open.tunnel |= open.seen.meets(TRANSPORT);
+            open.seen = Points::default();
         }
         for (point, time) in reading.context.drain(..) {
             let leg = open.leg;
@@ -1066,3 +1078,6 @@ fn returned(open: &mut Open, end: u64, cpu: u16) {
     open.stamp(stamp, place);
     open.end(outcome, end);
 }
+
+#[cfg(test)]
+mod tests;

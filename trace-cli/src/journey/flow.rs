@@ -233,3 +233,6 @@ fn transport(flow: &mut Flow, bytes: &[u8; PACKET_BYTES], at: usize, total: u32)
 fn ports(bytes: &[u8], at: usize) -> Option<(u16, u16)> {
     Some((be16(bytes, at)?, be16(bytes, at + 2)?))
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,8 @@ use super::flow::{can_carry_packets, may_be_same_packet};
 use super::model::Flow;
 use super::open::{Open, Place, Side, State};
 use super::point::{
-    ARRIVAL, INBOUND, LOCAL_OUTPUT, OUTBOUND, Point, Points, SENDING, TRAILING, TRANSPORT,
+    ARRIVAL, BEGINNINGS, INBOUND, LOCAL_OUTPUT, OUTBOUND, Point, Points, SENDING, TRAILING,
+    TRANSPORT,
 };
 
 /// What a stamp is to the journey whose address it has.
@@ -41,6 +42,8 @@ pub(super) struct Sight<'a> {
     pub place: Place,
     /// The headers, at a segment's first stamp.
     pub flow: Option<&'a Flow>,
+    /// Its record came after its time.
+    pub late: bool,
 }
 
 const GIVEN: Points = Points::of(&[Point::StartXmit, Point::XmitDone]);
@@ -48,13 +51,7 @@ const GIVEN: Points = Points::of(&[Point::StartXmit, Point::XmitDone]);
 /// What `sight` is to `open`.
 pub(super) fn judge(open: &Open, sight: &Sight<'_>) -> Verdict {
     if let State::Ended { time, .. } = open.state {
-        return if sight.time <= time && sight.time >= open.first_time() {
-            Verdict::Continues
-        } else if TRAILING.has(sight.point) {
-            Verdict::Trails
-        } else {
-            Verdict::NewLife
-        };
+        return ended(open, sight, time);
     }
     if open.stamps.is_empty() {
         return Verdict::Continues;
@@ -111,6 +108,23 @@ pub(super) fn judge(open: &Open, sight: &Sight<'_>) -> Verdict {
             _ => keep(same || open.tunnel || open.seen.meets(GIVEN)),
         },
         _ => keep(same),
+    }
+}
+
+/// The journey ended at `end`. What comes in order and can begin a life does so, even if it is older than
+/// the end: a `recv()` is known to return later than it frees, and `send()` begins before it allocates.
+fn ended(open: &Open, sight: &Sight<'_>, end: u64) -> Verdict {
+    let inside = sight.time <= end && sight.time >= open.first_time();
+    let same = match (open.current_flow(), sight.flow) {
+        (Some(known), Some(seen)) => may_be_same_packet(known, seen),
+        _ => true,
+    };
+    if TRAILING.has(sight.point) && !inside {
+        Verdict::Trails
+    } else if inside && same && (sight.late || !BEGINNINGS.has(sight.point)) {
+        Verdict::Continues
+    } else {
+        Verdict::NewLife
     }
 }
 

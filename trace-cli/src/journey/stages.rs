@@ -101,6 +101,10 @@ fn chosen(open: &Open) -> Vec<Stamp> {
         }
         choose_in_leg(open, leg, &mut out);
     }
+    // Seen once, by a stamp that opens no stage.
+    if out.is_empty() {
+        out.extend(all.first().or(open.stamps.first()));
+    }
     let mut floor = 0;
     for stamp in &mut out {
         stamp.time = stamp.time.max(floor);

@@ -1,0 +1,235 @@
+//! Properties that must hold whatever comes in.
+
+use trace_ebpf::{Entry, MAX_ENTRIES, PACKET_BYTES, SegmentHead, Tag};
+
+use super::*;
+use crate::decode::{SocketRecord, tests::Random};
+
+/// Headers of TCP, UDP or ICMP, from few addresses, so that packets look alike.
+fn headers(random: &mut Random) -> [u8; PACKET_BYTES] {
+    let mut bytes = [0; PACKET_BYTES];
+    bytes[0] = 0x45;
+    bytes[3] = 60;
+    bytes[5] = random.below(4) as u8;
+    bytes[9] = [6, 6, 17, 1][random.below(4) as usize];
+    bytes[15] = random.below(2) as u8;
+    bytes[19] = random.below(2) as u8;
+    bytes[23] = random.below(2) as u8;
+    bytes[27] = random.below(4) as u8 * 10;
+    bytes[32] = if random.below(2) == 0 {
+        10 << 4
+    } else {
+        5 << 4
+    };
+    bytes[33] = random.below(32) as u8;
+    bytes
+}
+
+fn any_record(random: &mut Random, time: u64) -> Record {
+    let cpu = random.below(3) as u16;
+    let near = time.saturating_add(random.below(3_000));
+    let skb = random.below(6);
+    match random.below(20) {
+        0 => Record::Drop(DropRecord {
+            cpu,
+            ether_type: 0x0800,
+            skb,
+            time: near,
+            location: 1,
+            reason: None,
+            shared: random.below(2) == 0,
+            stack: Vec::new(),
+        }),
+        1 | 2 => Record::Socket(SocketRecord {
+            op: [
+                SocketOp::Send,
+                SocketOp::Receive,
+                SocketOp::ReceiveEnd,
+                SocketOp::Retransmit,
+                SocketOp::Datagram,
+            ][random.below(5) as usize],
+            cpu,
+            start: near,
+            end: (random.below(2) == 0).then_some(time.saturating_add(random.below(9_000))),
+            sk: random.below(3),
+            seq: random.below(40) as u32,
+            len: random.below(40) as u32,
+            pid: random.below(3) as u32,
+        }),
+        3 => Record::Poll(PollRecord {
+            cpu,
+            irq: None,
+            number: random.below(5) as u32,
+            ifindex: 1,
+            start: near,
+            end: time,
+            work: 1,
+            budget: 64,
+            softirq: None,
+        }),
+        _ => {
+            let count = random.below(MAX_ENTRIES as u64 + 1) as usize;
+            let mut at = 0;
+            let mut entries = Vec::new();
+            for _ in 0..count {
+                // Mostly in order, as the kernel side sends them, but not always.
+                at = if random.below(8) == 0 {
+                    random.below(3_000)
+                } else {
+                    at + random.below(100)
+                };
+                let tag = match random.below(8) {
+                    0 => 128 + random.below(4) as u8,
+                    _ => 1 + random.below(34) as u8,
+                };
+                let value = match tag {
+                    t if t == Tag::Device as u8 || t == Tag::Netns as u8 => random.below(3) as u32,
+                    t if t >= 128 => random.below(5) as u32,
+                    _ => at as u32,
+                };
+                let a = random.below(6) as u8;
+                let b = random.below(3) as u16;
+                entries.push(Entry { value, tag, a, b });
+            }
+            let head = SegmentHead {
+                flags: random.next() as u8,
+                cpu,
+                protocol: 0x0800,
+                skb,
+                t0: time,
+                head: random.below(4),
+                sk: random.below(3),
+                len: random.next() as u32,
+                netns: random.below(3) as u32,
+                ifindex: random.below(3) as u32,
+                ..SegmentHead::default()
+            };
+            let packet = (random.below(3) != 0).then(|| headers(random));
+            Record::Segment(Segment::new(&head, packet, &entries))
+        }
+    }
+}
+
+fn check(journey: &Journey) {
+    let sum: u64 = journey.stages.iter().map(|s| s.ns).sum();
+    assert_eq!(sum, journey.total, "{journey:#?}");
+    let mut at = journey.start;
+    let mut leg = 0;
+    for stage in &journey.stages {
+        assert_eq!(stage.start, at, "no hole between stages: {journey:#?}");
+        assert!(stage.leg >= leg, "legs in order: {journey:#?}");
+        at = at.saturating_add(stage.ns);
+        leg = stage.leg;
+    }
+    assert!(!journey.legs.is_empty(), "{journey:#?}");
+    assert_eq!(
+        journey.legs.last().map(|l| l.outcome),
+        Some(journey.outcome)
+    );
+    assert!(usize::from(leg) < journey.legs.len());
+    assert_eq!(journey.outcome == Outcome::Dropped, journey.drop.is_some());
+    assert!(
+        journey
+            .polls
+            .iter()
+            .all(|p| usize::from(p.leg) < journey.legs.len())
+    );
+    assert!(journey.links.iter().all(|l| l.journey != journey.id));
+}
+
+/// Whatever comes in: every journey's stages sum to its total, the ledger balances, and what is kept is
+/// bounded.
+#[test]
+fn garbage_gives_balanced_journeys() {
+    for seed in 1..=40u64 {
+        let mut random = Random(seed);
+        let limits = Limits {
+            open_journeys: 4,
+            age_ns: 50_000_000,
+            hold_ns: 5_000_000,
+            linger_ns: 2_000_000,
+        };
+        let mut assembler = Assembler::new(limits);
+        if seed % 3 == 0 {
+            assembler.set_probed(Probed::NONE);
+        }
+        let mut time = if seed % 5 == 0 {
+            u64::MAX - 40_000_000
+        } else {
+            1_000_000
+        };
+        let mut given = 0;
+        let mut last = 0;
+        for _ in 0..3_000 {
+            time = time.saturating_add(random.below(30_000));
+            let back = if random.below(50) == 0 {
+                random.below(20_000_000)
+            } else {
+                0
+            };
+            let record = any_record(&mut random, time.saturating_sub(back));
+            assembler.push(record);
+            if random.below(10) == 0 {
+                assembler.tick(time);
+            }
+            assert!(assembler.open_journeys() <= limits.open_journeys);
+            assert!(assembler.lingering.len() <= 1024);
+            while let Some(journey) = assembler.pop() {
+                check(&journey);
+                given += 1;
+                last = last.max(journey.id.0);
+            }
+        }
+        assembler.finish(time);
+        while let Some(journey) = assembler.pop() {
+            check(&journey);
+            given += 1;
+            last = last.max(journey.id.0);
+        }
+        let ledger = assembler.ledger();
+        assert!(ledger.balances());
+        assert_eq!(ledger.seen, given);
+        assert_eq!(last, given, "every journey that began was given out once");
+        assert_eq!(assembler.open_journeys(), 0);
+        assert!(assembler.by_skb.is_empty());
+    }
+}
+
+/// The same records give the same journeys, however often the caller's clock ticks.
+#[test]
+fn ticks_do_not_change_journeys() {
+    let run = |every: u64| {
+        let mut random = Random(99);
+        let mut assembler = Assembler::new(Limits {
+            age_ns: 20_000_000,
+            hold_ns: 10_000_000,
+            ..Limits::default()
+        });
+        let mut out = Vec::new();
+        let mut time = 1_000_000;
+        for i in 0..3_000u64 {
+            time += random.below(20_000);
+            let record = any_record(&mut random, time);
+            assembler.push(record);
+            if i % every == 0 {
+                assembler.tick(time);
+            }
+        }
+        assembler.finish(time);
+        while let Some(journey) = assembler.pop() {
+            out.push(journey);
+        }
+        out
+    };
+    let often = run(1);
+    assert!(often.len() > 100);
+    assert_eq!(often, run(37));
+    assert_eq!(often, run(1_000_000));
+}
+
+/// What one open journey costs: see the bound in the project's tests of memory.
+#[test]
+fn an_open_journey_is_small() {
+    assert!(size_of::<Open>() <= 384, "{}", size_of::<Open>());
+    assert_eq!(size_of::<Stamp>(), 16);
+}
