@@ -113,6 +113,9 @@ pub struct Cpu {
     pub waking_time: u64,
     /// The packet inside `napi_gro_receive`.
     pub gro: u64,
+    /// The packet that entered IP output and has no header yet, and since when.
+    pub output: u64,
+    pub output_time: u64,
     /// The socket inside `__tcp_transmit_skb`, and since when.
     pub tcp_sk: u64,
     pub tcp_time: u64,

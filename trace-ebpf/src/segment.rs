@@ -66,6 +66,9 @@ pub struct Stamp {
     pub sender: bool,
     /// Packets of any protocol; else IPv4 and IPv6 only.
     pub any: bool,
+    /// A packet that was handed over does not come by here again: what comes is another one, or
+    /// the same one anew. Its own segment either way; user space looks at the headers.
+    pub anew: bool,
 }
 
 impl Stamp {
@@ -83,6 +86,7 @@ impl Stamp {
             ends: false,
             sender: false,
             any: false,
+            anew: false,
         }
     }
 }
@@ -452,7 +456,8 @@ pub unsafe fn stamp_key<M: Memory>(
         let mut fresh = (*slot).head.skb != key;
         if !fresh {
             let known = (*slot).phase;
-            if what.after != 0 && known != 0 && what.after >> (known & 7) & 1 == 0 {
+            let again = what.anew && (*slot).handed != 0 || what.sender && (*cpu).output == key;
+            if again || what.after != 0 && known != 0 && what.after >> (known & 7) & 1 == 0 {
                 // the address has got a new life, or is on its way again: a segment of its own
                 if (*slot).ignored == 0 {
                     flush(slot);
@@ -505,7 +510,7 @@ pub unsafe fn stamp_key<M: Memory>(
         }
         let time = if fresh { (*slot).last } else { now() };
         if what.sender && fresh {
-            note_sender(cpu, slot);
+            note_sender(cpu, slot, key);
         }
         if what.device && !fresh {
             note_device::<M>(cpu, slot, skb);
@@ -530,9 +535,7 @@ pub unsafe fn stamp_key<M: Memory>(
         if what.phase != 0 {
             (*slot).phase = what.phase;
         }
-        if what.hands {
-            (*slot).handed = 1;
-        }
+        (*slot).handed = u8::from(what.hands);
         if what.ends {
             flush(slot);
         }
@@ -548,16 +551,21 @@ fn is_ip(protocol: u16) -> bool {
 
 /// Puts what happened inside `send()` before the packet's own first stamp.
 #[inline(never)]
-unsafe fn note_sender(cpu: *mut Cpu, slot: *mut Slot) {
+unsafe fn note_sender(cpu: *mut Cpu, slot: *mut Slot, key: u64) -> u32 {
     // SAFETY: the slot is ours; the caller's entry is only read.
     unsafe {
         let time = (*slot).last;
         let sk = (*slot).head.sk;
-        if sk == 0 {
-            return;
+        let mut output = 0;
+        if (*cpu).output == key {
+            output = (*cpu).output_time;
+            (*cpu).output = 0;
+        }
+        if sk == 0 && output == 0 {
+            return 0;
         }
         let mut tcp = 0;
-        if (*cpu).tcp_sk == sk {
+        if sk != 0 && (*cpu).tcp_sk == sk {
             tcp = (*cpu).tcp_time;
             (*cpu).tcp_sk = 0;
         }
@@ -566,7 +574,7 @@ unsafe fn note_sender(cpu: *mut Cpu, slot: *mut Slot) {
         if pid != 0
             && let Some(caller) = caller(pid)
         {
-            known = (*caller).pid == pid && (*caller).sk == sk;
+            known = sk != 0 && (*caller).pid == pid && (*caller).sk == sk;
             if known {
                 send = (*caller).start;
                 write = (*caller).write;
@@ -574,7 +582,10 @@ unsafe fn note_sender(cpu: *mut Cpu, slot: *mut Slot) {
         }
         let recent = |at: u64| at != 0 && at <= time && time - at < LONGEST / 2;
         let mut t0 = time;
-        if recent(tcp) {
+        if recent(output) {
+            t0 = output;
+        }
+        if recent(tcp) && tcp < t0 {
             t0 = tcp;
         }
         if recent(write) && write < t0 {
@@ -594,12 +605,16 @@ unsafe fn note_sender(cpu: *mut Cpu, slot: *mut Slot) {
         if recent(tcp) {
             push(slot, (tcp - t0) as u32, Hook::TcpTransmit as u8, 0, 0);
         }
+        if recent(output) {
+            push(slot, (output - t0) as u32, Hook::IpOutput as u8, 0, 0);
+        }
         if known && !recent(send) {
             push(slot, pid, Tag::Pid as u8, 0, 0);
         }
         if known {
             name_process(cpu, pid);
         }
+        0
     }
 }
 

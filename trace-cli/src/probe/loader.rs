@@ -1,17 +1,17 @@
 //! Loads the eBPF object and attaches its programs, trying for each hook what is cheapest first.
 
-use std::{
-    io,
-    os::fd::OwnedFd,
-    path::{Path, PathBuf},
-};
+use std::{io, os::fd::OwnedFd, path::Path};
 
 use aya::{
     Btf, Ebpf, EbpfLoader, include_bytes_aligned,
     maps::{ArrayOfMaps, Map, MapData, PerCpuArray, RingBuf},
-    programs::{BtfTracePoint, FEntry, FExit, KProbe, ProgramError, RawTracePoint, links::FdLink},
+    programs::{
+        BtfTracePoint, FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint, links::FdLink,
+    },
 };
 use trace_ebpf::{COUNTERS, Config, Hook, Offsets};
+
+use crate::kernel::netns;
 
 use super::{
     Kind, Kinds, Plan, Row, State,
@@ -23,6 +23,9 @@ use super::{
 /// eBPF tool chain.
 static OBJECT: &[u8] = include_bytes_aligned!("../../ebpf/pktjourney.bpf.o");
 
+/// Programs that user space runs on each CPU: send what is idle, send all.
+const SWEEPERS: [&str; 2] = ["sweep", "sweep_all"];
+
 /// What to load.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -32,8 +35,8 @@ pub struct Options {
     pub offsets: Offsets,
     /// What the programs shall do.
     pub config: Config,
-    /// Namespaces that get netfilter bookends: name to show, and file to enter (`None`: our own).
-    pub bookends: Vec<(String, Option<PathBuf>)>,
+    /// Namespaces that get netfilter bookends, by name or file; `None` is our own.
+    pub bookends: Vec<Option<String>>,
     /// Size of each CPU's ring, bytes; a power of two and a multiple of the page size.
     pub ring_bytes: u32,
     /// Let the programs log (aya-log). Otherwise the verifier removes the code.
@@ -71,9 +74,8 @@ pub struct Loaded {
     pub rings: Vec<RingBuf<MapData>>,
     ebpf: Ebpf,
     cpus: Vec<u32>,
-    // held for their Drop
-    _links: Vec<FdLink>,
-    _bookends: Vec<OwnedFd>,
+    links: Vec<FdLink>,
+    bookends: Vec<OwnedFd>,
 }
 
 /// Loads and attaches everything that the catalogue names and this kernel takes.
@@ -105,7 +107,7 @@ pub fn load(options: &Options) -> Result<Loaded, Error> {
         }
     }
     let links = attacher.links;
-    for name in ["sweep", "sweep_all"] {
+    for name in SWEEPERS {
         load_sweeper(&mut ebpf, name)?;
     }
     let bookends = if options.kinds.nf {
@@ -127,8 +129,8 @@ pub fn load(options: &Options) -> Result<Loaded, Error> {
         rings,
         ebpf,
         cpus,
-        _links: links,
-        _bookends: bookends,
+        links,
+        bookends,
     })
 }
 
@@ -354,25 +356,27 @@ fn attach_bookends(options: &Options, ebpf: &Ebpf, rows: &mut Vec<Row>) -> Vec<O
     ];
     let mut held = Vec::new();
     let programs = Bookends::load(OBJECT, &globals, ebpf);
-    for (name, path) in &options.bookends {
+    for namespace in &options.bookends {
         for (family, family_name) in FAMILIES {
             let linked: Vec<Result<[OwnedFd; 2], String>> = match &programs {
                 Err(error) => HOOKS.iter().map(|_| Err(error.to_string())).collect(),
-                Ok(programs) => in_namespace(path.as_deref(), || {
-                    (0..HOOKS.len() as u32)
-                        .map(|hook| {
-                            programs
-                                .link(family, hook)
-                                .map_err(|error| error.to_string())
-                        })
-                        .collect()
-                })
-                .unwrap_or_else(|error| {
-                    HOOKS
-                        .iter()
-                        .map(|_| Err(format!("cannot enter the namespace: {error}")))
-                        .collect()
-                }),
+                Ok(programs) => {
+                    let link = || {
+                        (0..HOOKS.len() as u32)
+                            .map(|hook| {
+                                programs
+                                    .link(family, hook)
+                                    .map_err(|error| error.to_string())
+                            })
+                            .collect()
+                    };
+                    match namespace {
+                        None => link(),
+                        Some(name) => netns::enter(name, link).unwrap_or_else(|error| {
+                            HOOKS.iter().map(|_| Err(error.to_string())).collect()
+                        }),
+                    }
+                }
             };
             for (hook, result) in HOOKS.iter().zip(linked) {
                 let state = match result {
@@ -388,7 +392,7 @@ fn attach_bookends(options: &Options, ebpf: &Ebpf, rows: &mut Vec<Row>) -> Vec<O
                         stamp: Some(stamp),
                         kind: Kind::Nf,
                         target: format!("{family_name} {hook}"),
-                        netns: Some(name.clone()),
+                        netns: Some(namespace.clone().unwrap_or_else(|| "own".to_owned())),
                         state: state.clone(),
                     });
                 }
@@ -403,29 +407,11 @@ fn bytes_of<T: aya::Pod>(value: &T) -> &[u8] {
     unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast(), size_of::<T>()) }
 }
 
-/// Runs `body` inside a network namespace, on a thread of its own.
-fn in_namespace<T: Send>(path: Option<&Path>, body: impl FnOnce() -> T + Send) -> io::Result<T> {
-    let Some(path) = path else { return Ok(body()) };
-    let file = std::fs::File::open(path)?;
-    std::thread::scope(|scope| {
-        scope
-            .spawn(|| {
-                rustix::thread::move_into_link_name_space(
-                    std::os::fd::AsFd::as_fd(&file),
-                    Some(rustix::thread::LinkNameSpaceType::Network),
-                )?;
-                Ok(body())
-            })
-            .join()
-            .unwrap_or_else(|_| Err(io::Error::other("the thread panicked")))
-    })
-}
-
 impl Loaded {
     /// Sends the slots that nobody has touched for a while (or, at the end, all of them).
     pub fn sweep(&mut self, all: bool) {
         use aya::programs::{RawTracePointRunOptions, TestRun as _};
-        let name = if all { "sweep_all" } else { "sweep" };
+        let name = SWEEPERS[usize::from(all)];
         let Some(program) = self.ebpf.program(name) else {
             return;
         };
@@ -459,8 +445,17 @@ impl Loaded {
         sum
     }
 
-    /// Detaches everything now, in the order that keeps the records complete: first the probes, then the rings.
-    pub fn programs(&mut self) -> &mut Ebpf {
-        &mut self.ebpf
+    /// Detaches every probe. Rings, counters and sweepers stay usable.
+    pub fn detach(&mut self) {
+        self.links.clear();
+        self.bookends.clear();
+        for (name, program) in self.ebpf.programs_mut() {
+            // a failure here means that it was not loaded
+            let _ = match program {
+                Program::RawTracePoint(program) if !SWEEPERS.contains(&name) => program.unload(),
+                Program::KProbe(program) => program.unload(),
+                _ => Ok(()),
+            };
+        }
     }
 }

@@ -49,11 +49,8 @@ unsafe fn pass<M: Memory>(skb: *const c_void, state: *const c_void, enter: bool)
         };
         let outgoing = hook == nf::LOCAL_OUT;
         let what = Stamp {
-            after: if enter && outgoing {
-                bit(phase::OUTPUT)
-            } else {
-                0
-            },
+            // whatever was known of this address is over: an earlier life, or the inside of a tunnel
+            after: if enter && outgoing { bit(0) } else { 0 },
             sender: outgoing,
             poll: hook == nf::PRE_ROUTING,
             ..Stamp::at(

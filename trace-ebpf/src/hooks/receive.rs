@@ -17,6 +17,7 @@ pub fn gro<P: Probe>(probe: &P) {
         at_data: true,
         device: true,
         poll: true,
+        anew: true,
         ..Stamp::at(Hook::Gro, phase::EARLY)
     };
     // SAFETY: `skb` is live.
@@ -65,6 +66,7 @@ pub fn backlog<P: Probe>(probe: &P) {
         after: bit(phase::DRIVER) | bit(phase::RECEIVE) | bit(phase::EARLY),
         at_data: true,
         device: true,
+        anew: true,
         ..Stamp::at(Hook::Backlog, phase::EARLY)
     };
     let skb = probe.pointer(0);
@@ -88,6 +90,7 @@ pub fn receive<P: Probe>(probe: &P) {
         at_data: true,
         device: true,
         poll: true,
+        anew: true,
         ..Stamp::at(Hook::Receive, phase::RECEIVE)
     };
     receiving(probe, what);

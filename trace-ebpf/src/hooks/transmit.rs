@@ -1,11 +1,13 @@
 //! From IP output to the driver.
 
+use core::ffi::c_void;
+
 use trace_ebpf::Hook;
 
 use super::{alone, visit, visit_argument};
 use crate::{
     memory::Probe,
-    segment::{Detail, Stamp, bit, number, phase, slot_for, stamp_key},
+    segment::{Detail, Stamp, bit, now, number, phase, slot_for, stamp_key},
 };
 
 /// Phases after which a packet can be given to a device. Not local delivery: that was another life.
@@ -16,29 +18,38 @@ const ON_THE_WAY: u8 = bit(phase::EARLY)
     | bit(phase::TRANSMIT)
     | bit(phase::DRIVER);
 
-const OUTPUT: Stamp = Stamp {
-    // whatever was known of this address is over: an earlier life, or the inside of a tunnel
-    after: bit(0),
-    sender: true,
-    ..Stamp::at(Hook::IpOutput, phase::OUTPUT)
-};
-
 /// `__ip_local_out(net, sk, skb)`, `__ip6_local_out`.
 #[inline(always)]
 pub fn ip_output<P: Probe>(probe: &P) {
-    visit_argument(probe, 2, OUTPUT);
+    output(probe.pointer(2));
 }
 
 /// `ip6_xmit(sk, skb, …)`: TCP over IPv6.
 #[inline(always)]
 pub fn ip6_xmit<P: Probe>(probe: &P) {
-    visit_argument(probe, 1, OUTPUT);
+    output(probe.pointer(1));
+}
+
+/// The header is not complete here: the time is kept until the packet's next hook, a moment later.
+#[inline(always)]
+fn output(skb: *const c_void) {
+    alone(|cpu| {
+        // SAFETY: this CPU's state.
+        unsafe {
+            (*cpu).output = number(cpu, skb);
+            (*cpu).output_time = now();
+        }
+    });
 }
 
 /// `ip_finish_output2(net, sk, skb)`, `ip6_finish_output2`.
 #[inline(always)]
 pub fn neighbour<P: Probe>(probe: &P) {
-    visit_argument(probe, 2, Stamp::at(Hook::Neighbour, phase::TRANSMIT));
+    let what = Stamp {
+        sender: true,
+        ..Stamp::at(Hook::Neighbour, phase::TRANSMIT)
+    };
+    visit_argument(probe, 2, what);
 }
 
 /// `net_dev_queue(skb)` or `__dev_queue_xmit(skb, …)`.
@@ -48,6 +59,7 @@ pub fn dev_queue<P: Probe>(probe: &P) {
         after: ON_THE_WAY,
         device: true,
         sender: true,
+        anew: true,
         ..Stamp::at(Hook::DevQueue, phase::TRANSMIT)
     };
     visit_argument(probe, 0, what);

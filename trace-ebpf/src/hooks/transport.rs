@@ -119,7 +119,8 @@ pub fn queued<P: Probe>(probe: &P) {
     }
 }
 
-/// Whether the packet in the slot is for a socket bound to `port` (or, for raw sockets, of protocol `port`).
+/// Whether the packet in the slot is for a socket bound to `port`. Sockets of other protocols (raw,
+/// ping) are given clones, never the packet itself.
 #[inline(always)]
 unsafe fn destined(slot: *const crate::maps::Slot, port: u16, socket: u64) -> bool {
     // SAFETY: constant offsets below PACKET_BYTES, or masked.
@@ -138,7 +139,7 @@ unsafe fn destined(slot: *const crate::maps::Slot, port: u16, socket: u64) -> bo
             (byte(6), 40)
         };
         if !matches!(protocol, 6 | 17 | 136) {
-            return true;
+            return false;
         }
         let at = (l4 + 2) & 62;
         u16::from_be_bytes([byte(at), byte(at + 1)]) == port

@@ -1,0 +1,91 @@
+//! The live source: the rings of every CPU, drained by turns.
+
+use std::{io, os::fd::AsRawFd as _, time::Duration};
+
+use rustix::event::epoll;
+use tokio::io::unix::AsyncFd;
+use trace_ebpf::COUNTERS;
+
+use crate::{kernel::clock::monotonic_ns, probe::Loaded, source::item::Item};
+
+/// While packets flow, slots are swept and rings are drained this often.
+const BUSY: Duration = Duration::from_millis(10);
+/// … and this often while nothing happens: ten wake-ups a second cost no measurable CPU time.
+const IDLE: Duration = Duration::from_millis(100);
+/// How long after the last record the busy pace is kept.
+const LINGER_NS: u64 = 300_000_000;
+
+/// Attached probes and their rings.
+pub struct Live {
+    loaded: Loaded,
+    /// Readable when a ring is half full: the programs wake nobody before.
+    late: AsyncFd<std::os::fd::OwnedFd>,
+    last_record: u64,
+}
+
+impl Live {
+    /// Takes over attached probes. Needs a tokio runtime with I/O.
+    pub fn new(loaded: Loaded) -> io::Result<Self> {
+        let late = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        for (index, ring) in loaded.rings.iter().enumerate() {
+            // SAFETY: the descriptor lives as long as the ring, which `loaded` keeps.
+            let ring = unsafe { std::os::fd::BorrowedFd::borrow_raw(ring.as_raw_fd()) };
+            let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
+            epoll::add(&late, ring, epoll::EventData::new_u64(index as u64), flags)?;
+        }
+        Ok(Self {
+            loaded,
+            late: AsyncFd::with_interest(late, tokio::io::Interest::READABLE)?,
+            last_record: 0,
+        })
+    }
+
+    /// Waits until it is time to [`turn`](Self::turn) again.
+    pub async fn due(&mut self) {
+        let busy = monotonic_ns().saturating_sub(self.last_record) < LINGER_NS;
+        let pause = if busy { BUSY } else { IDLE };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            ready = self.late.readable() => if let Ok(mut ready) = ready {
+                let mut events = Vec::with_capacity(16);
+                let none = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+                // only to reset the edge
+                let _ = epoll::wait(&self.late, rustix::buffer::spare_capacity(&mut events), Some(&none));
+                ready.clear_ready();
+            }
+        }
+    }
+
+    /// Hands on everything the programs have written until now, then a tick.
+    pub fn turn<E>(&mut self, mut each: impl FnMut(Item<'_>) -> Result<(), E>) -> Result<(), E> {
+        // Slots that were last touched well before `now` are in the rings after the sweep.
+        let now = monotonic_ns();
+        self.loaded.sweep(false);
+        self.drain(now, &mut each)?;
+        each(Item::Tick { now, counters: self.counters() })
+    }
+
+    /// The trace is over: every slot is sent, every ring emptied.
+    pub fn end<E>(&mut self, mut each: impl FnMut(Item<'_>) -> Result<(), E>) -> Result<(), E> {
+        self.loaded.detach();
+        self.loaded.sweep(true);
+        let now = monotonic_ns();
+        self.drain(now, &mut each)?;
+        each(Item::End { now, counters: self.counters() })
+    }
+
+    fn drain<E>(&mut self, now: u64, each: &mut impl FnMut(Item<'_>) -> Result<(), E>) -> Result<(), E> {
+        for ring in &mut self.loaded.rings {
+            while let Some(record) = ring.next() {
+                self.last_record = now;
+                each(Item::Record(&record))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The kernel side's counters, summed over all CPUs.
+    pub fn counters(&self) -> [u64; COUNTERS as usize] {
+        self.loaded.counters()
+    }
+}
