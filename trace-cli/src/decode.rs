@@ -471,7 +471,8 @@ impl Fields<'_> {
     }
 }
 
-fn hook(number: u8) -> Option<Hook> {
+/// The hook with this number in the wire format.
+pub fn hook(number: u8) -> Option<Hook> {
     Some(match number {
         1 => Hook::Interrupt,
         2 => Hook::NapiSchedule,

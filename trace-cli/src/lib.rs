@@ -7,6 +7,7 @@
 //! ARCHITECTURE.md has the map and the invariants.
 pub mod aggregate;
 pub mod cli;
+pub mod commands;
 pub mod config;
 pub mod decode;
 pub mod dictionary;
@@ -14,7 +15,9 @@ pub mod filter;
 pub mod journey;
 pub mod kernel;
 pub mod lab;
+pub mod pipeline;
 pub mod probe;
+pub mod selection;
 pub mod session;
 pub mod sink;
 pub mod source;

@@ -10,4 +10,5 @@ pub mod drop_reason;
 pub mod features;
 pub mod netns;
 pub mod offsets;
+pub mod privileges;
 pub mod symbols;

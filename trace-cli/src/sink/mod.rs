@@ -41,6 +41,30 @@ pub trait Sink {
     fn flush(&mut self) -> io::Result<()>;
 }
 
+impl<S: Sink + ?Sized> Sink for Box<S> {
+    fn session(&mut self, session: &Session) -> io::Result<()> {
+        (**self).session(session)
+    }
+    fn journey(&mut self, journey: &Journey, names: &Dictionary) -> io::Result<()> {
+        (**self).journey(journey, names)
+    }
+    fn latency(&mut self, rows: &[LatencyRow], excluded: Excluded) -> io::Result<()> {
+        (**self).latency(rows, excluded)
+    }
+    fn drops(&mut self, groups: &[DropGroup], names: &Dictionary) -> io::Result<()> {
+        (**self).drops(groups, names)
+    }
+    fn warning(&mut self, warning: &Warning) -> io::Result<()> {
+        (**self).warning(warning)
+    }
+    fn end(&mut self, end: &End) -> io::Result<()> {
+        (**self).end(end)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        (**self).flush()
+    }
+}
+
 /// Something the user should know.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Warning {

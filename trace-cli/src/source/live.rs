@@ -62,7 +62,10 @@ impl Live {
         let now = monotonic_ns();
         self.loaded.sweep(false);
         self.drain(now, &mut each)?;
-        each(Item::Tick { now, counters: self.counters() })
+        each(Item::Tick {
+            now,
+            counters: self.counters(),
+        })
     }
 
     /// The trace is over: every slot is sent, every ring emptied.
@@ -71,10 +74,17 @@ impl Live {
         self.loaded.sweep(true);
         let now = monotonic_ns();
         self.drain(now, &mut each)?;
-        each(Item::End { now, counters: self.counters() })
+        each(Item::End {
+            now,
+            counters: self.counters(),
+        })
     }
 
-    fn drain<E>(&mut self, now: u64, each: &mut impl FnMut(Item<'_>) -> Result<(), E>) -> Result<(), E> {
+    fn drain<E>(
+        &mut self,
+        now: u64,
+        each: &mut impl FnMut(Item<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
         for ring in &mut self.loaded.rings {
             while let Some(record) = ring.next() {
                 self.last_record = now;

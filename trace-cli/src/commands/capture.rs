@@ -1,0 +1,244 @@
+//! `trace`, `latency`, `drops`: live or from a recording. They differ in the report only.
+
+use std::{
+    io::{self, BufWriter},
+    path::Path,
+};
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Failure, start};
+use crate::{
+    config::{Capture, Output, Probes, Source},
+    kernel::privileges::drop_privileges,
+    pipeline::{Aim, Pipeline, Preface, Report},
+    sink::{Sink, json::Json},
+    source::{
+        item::Item,
+        live::Live,
+        names::Learner,
+        recording::{Reader, WriteError, Writer},
+    },
+};
+
+type Out = Box<dyn Sink>;
+
+/// Runs the command; gives the exit code.
+pub fn run(report: Report, capture: Capture, output: Output, verbose: u8) -> Result<u8, Failure> {
+    let aim = Aim {
+        report,
+        selection: capture.selection,
+        count: capture.count,
+        duration: capture.duration,
+        max_journeys: capture.max_journeys,
+    };
+    match capture.source {
+        Source::File(path) => replay(&path, aim, output),
+        Source::Live(probes) => {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(|error| Failure::System("cannot start the event loop", error))?;
+            runtime.block_on(live(
+                &probes,
+                aim,
+                output,
+                verbose,
+                capture.write.as_deref(),
+            ))
+        }
+    }
+}
+
+fn sink(output: Output) -> Out {
+    let out = BufWriter::with_capacity(1 << 16, io::stdout());
+    Box::new(Json::new(out).stacks(output.stacks))
+}
+
+/// Reads a recording; the output is what the live run would have given.
+fn replay(path: &Path, aim: Aim, output: Output) -> Result<u8, Failure> {
+    let mut reader = Reader::open(path)?;
+    let mut preface: Preface =
+        serde_json::from_str(reader.session_json()).map_err(Failure::Preface)?;
+    let recorded = preface.session.filter.take();
+    preface.session.command = aim.report.name().to_owned();
+    preface.session.filter = aim.selection.filter_text.clone();
+    let other_filter =
+        recorded.filter(|recorded| Some(recorded) != preface.session.filter.as_ref());
+    let mut pipeline = Pipeline::begin(&preface, aim, sink(output)).map_err(Failure::Output)?;
+    if let Some(filter) = other_filter {
+        let message = format!(
+            "the recording was made with the filter `{filter}`: other packets may be missing or incomplete"
+        );
+        pipeline
+            .warn("recorded_with_filter", message)
+            .map_err(Failure::Output)?;
+    }
+    let mut last = None;
+    let broken = loop {
+        match reader.next() {
+            Ok(Some(item)) => {
+                pipeline.step(&item).map_err(Failure::Output)?;
+                if let Item::Tick { now, counters } = item {
+                    last = Some(Item::End { now, counters });
+                }
+                if pipeline.done() {
+                    break None;
+                }
+            }
+            Ok(None) => {
+                last = None;
+                break None;
+            }
+            Err(error) => break Some(error),
+        }
+    };
+    // a recording that broke off, or was left early, ends where it was left
+    if let Some(end) = last {
+        pipeline.step(&end).map_err(Failure::Output)?;
+    }
+    if let Some(error) = &broken {
+        pipeline
+            .warn("damaged_recording", error.to_string())
+            .map_err(Failure::Output)?;
+    }
+    pipeline.end().map_err(Failure::Output)?;
+    match broken {
+        Some(error) => Err(error.into()),
+        None => Ok(0),
+    }
+}
+
+async fn live(
+    probes: &Probes,
+    aim: Aim,
+    output: Output,
+    verbose: u8,
+    write: Option<&Path>,
+) -> Result<u8, Failure> {
+    let system = |what| move |error| Failure::System(what, error);
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(system("cannot catch SIGINT"))?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(system("cannot catch SIGTERM"))?;
+
+    let (loaded, preface) = start::start(&start::Wanted {
+        report: aim.report,
+        probes,
+        filter: &aim.selection.filter,
+        filter_text: aim.selection.filter_text.clone(),
+        stacks: output.stacks,
+        log: verbose >= 2,
+    })?;
+    let mut recorder = Recorder::create(write, &preface)?;
+    let mut live = Live::new(loaded).map_err(system("cannot watch the rings"))?;
+    let mut learner = Learner::new();
+    drop_privileges().map_err(system("cannot give up privileges"))?;
+    let mut pipeline = Pipeline::begin(&preface, aim, sink(output)).map_err(Failure::Output)?;
+
+    loop {
+        let go_on = tokio::select! {
+            _ = interrupt.recv() => false,
+            _ = terminate.recv() => false,
+            () = live.due() => true,
+        };
+        if !go_on {
+            break;
+        }
+        live.turn(|item| step(item, &mut learner, &mut recorder, &mut pipeline))?;
+        if pipeline.done() || recorder.failed() {
+            break;
+        }
+    }
+    leave_at_the_next_interrupt();
+    live.end(|item| step(item, &mut learner, &mut recorder, &mut pipeline))?;
+    if let Some(why) = learner.unavailable() {
+        let message = format!("kernel addresses have no names: {why}");
+        pipeline
+            .warn("no_symbols", message)
+            .map_err(Failure::Output)?;
+    }
+    let recorded = recorder.finish();
+    if let Err(error) = &recorded {
+        pipeline
+            .warn("recording_failed", error.to_string())
+            .map_err(Failure::Output)?;
+    }
+    pipeline.end().map_err(Failure::Output)?;
+    recorded?;
+    Ok(0)
+}
+
+/// One item of the live stream: names it needs first, then into the file and the pipeline alike.
+fn step(
+    item: Item<'_>,
+    learner: &mut Learner,
+    recorder: &mut Recorder,
+    pipeline: &mut Pipeline<Out>,
+) -> Result<(), Failure> {
+    if let Item::Record(record) = item
+        && let Some(names) = learner.look(record)
+    {
+        recorder.write(&Item::Names(&names));
+        pipeline
+            .step(&Item::Names(&names))
+            .map_err(Failure::Output)?;
+    }
+    recorder.write(&item);
+    pipeline.step(&item).map_err(Failure::Output)
+}
+
+/// The file of `-w`, if there is one. Its first error ends it; the trace goes on to its end.
+struct Recorder {
+    writer: Option<Writer>,
+    error: Option<WriteError>,
+}
+
+impl Recorder {
+    fn create(path: Option<&Path>, preface: &Preface) -> Result<Self, Failure> {
+        let writer = match path {
+            None => None,
+            Some(path) => {
+                let preface = serde_json::to_string(preface).map_err(Failure::Preface)?;
+                Some(Writer::create(path, &preface)?)
+            }
+        };
+        Ok(Self {
+            writer,
+            error: None,
+        })
+    }
+
+    fn write(&mut self, item: &Item<'_>) {
+        let Some(writer) = &mut self.writer else {
+            return;
+        };
+        let mut done = writer.write(item);
+        if let (Ok(()), Item::Tick { now, .. }) = (&done, item) {
+            done = writer.flush_if_due(*now);
+        }
+        if let Err(error) = done {
+            self.writer = None;
+            self.error = Some(error);
+        }
+    }
+
+    const fn failed(&self) -> bool {
+        self.error.is_some()
+    }
+
+    fn finish(self) -> Result<(), WriteError> {
+        match (self.error, self.writer) {
+            (Some(error), _) => Err(error),
+            (None, Some(writer)) => writer.finish(),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+/// From here on Ctrl-C ends us at once (the shell sees 130); the kernel detaches everything.
+fn leave_at_the_next_interrupt() {
+    // SAFETY: sets a signal's disposition to the default; no handler of ours runs.
+    unsafe {
+        libc::signal(libc::SIGINT, libc::SIG_DFL);
+        libc::signal(libc::SIGTERM, libc::SIG_DFL);
+    }
+}

@@ -1,0 +1,32 @@
+//! Giving privileges back: once the probes are attached, hardly any is needed.
+
+use std::io;
+
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, remove_capability_from_bounding_set,
+    set_capabilities, set_no_new_privs,
+};
+
+/// What reading rings, sweeping (`BPF_PROG_TEST_RUN`, before Linux 5.19) and naming symbols still needs.
+const KEPT: CapabilitySet = CapabilitySet::BPF.union(CapabilitySet::SYSLOG);
+
+/// Gives up every capability but CAP_BPF and CAP_SYSLOG, for good, and for programs started later too.
+/// Threads started before keep theirs.
+pub fn drop_privileges() -> io::Result<()> {
+    let now = capabilities(None)?;
+    for one in CapabilitySet::all().difference(KEPT).iter() {
+        // refused where CAP_SETPCAP is missing: then it cannot be regained by exec either
+        let _ = remove_capability_from_bounding_set(one);
+    }
+    let kept = now.permitted.intersection(KEPT);
+    set_capabilities(
+        None,
+        CapabilitySets {
+            effective: kept,
+            permitted: kept,
+            inheritable: CapabilitySet::empty(),
+        },
+    )?;
+    set_no_new_privs(true)?;
+    Ok(())
+}

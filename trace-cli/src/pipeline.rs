@@ -1,0 +1,252 @@
+//! The one place where everything is joined: items in, results out.
+//!
+//! ```text
+//! Item → decode → assembler → selection → aggregates, sink
+//! ```
+//!
+//! What comes out depends on the items and on nothing else: so a recording gives what the live run gave.
+
+use std::{io, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use trace_ebpf::Hook;
+
+use crate::{
+    aggregate::{drops::Drops, latency::Latency},
+    config::Selection,
+    decode::{Record, decode},
+    dictionary::{Dictionary, Thread},
+    journey::{
+        assembler::{Assembler, Limits},
+        ledger::KernelCounters,
+        model::{Journey, Ledger},
+        probed::Probed,
+    },
+    kernel::symbols::Symbol,
+    selection,
+    session::Session,
+    sink::{End, Sink, Warning},
+    source::item::Item,
+};
+
+/// What a run makes of its journeys.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Report {
+    /// Each one.
+    Trace,
+    /// Percentiles of stages.
+    Latency,
+    /// Groups of drops.
+    Drops,
+}
+
+impl Report {
+    /// The command's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Trace => "trace",
+            Self::Latency => "latency",
+            Self::Drops => "drops",
+        }
+    }
+}
+
+/// What stands before the first item of a stream: all that a later reader needs to know.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Preface {
+    /// The session's record.
+    pub session: Session,
+    /// Names known at the start.
+    pub names: Dictionary,
+    /// Stamps that could be taken, by their number in the wire format.
+    pub stamps: Vec<u8>,
+}
+
+/// Names learnt on the way ([`Item::Names`]).
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Learnt {
+    /// Network namespaces: inode and name.
+    pub namespaces: Vec<(u32, String)>,
+    /// Kernel addresses.
+    pub symbols: Vec<(u64, Symbol)>,
+}
+
+/// Bounds and aims of a run.
+#[derive(Clone, Debug)]
+pub struct Aim {
+    /// What to make.
+    pub report: Report,
+    /// Which journeys count.
+    pub selection: Selection,
+    /// Stop after so many.
+    pub count: Option<u64>,
+    /// Stop this long after the first tick.
+    pub duration: Option<Duration>,
+    /// Journeys open at once.
+    pub max_journeys: usize,
+}
+
+/// A run.
+pub struct Pipeline<S> {
+    aim: Aim,
+    sink: S,
+    assembler: Assembler,
+    names: Dictionary,
+    latency: Latency,
+    drops: Drops,
+    ledger: Ledger,
+    matched: u64,
+    first: Option<u64>,
+    last: u64,
+    done: bool,
+}
+
+impl<S: Sink> Pipeline<S> {
+    /// Begins with the session's record.
+    pub fn begin(preface: &Preface, aim: Aim, mut sink: S) -> io::Result<Self> {
+        sink.session(&preface.session)?;
+        sink.flush()?;
+        let mut assembler = Assembler::new(Limits {
+            open_journeys: aim.max_journeys,
+            ..Limits::default()
+        });
+        assembler.set_probed(
+            (1..=Hook::LAST)
+                .filter(|number| preface.stamps.contains(number))
+                .filter_map(crate::decode::hook)
+                .collect::<Probed>(),
+        );
+        Ok(Self {
+            aim,
+            sink,
+            assembler,
+            names: preface.names.clone(),
+            latency: Latency::new(),
+            drops: Drops::default(),
+            ledger: Ledger::default(),
+            matched: 0,
+            first: Some(preface.session.start_ns),
+            last: preface.session.start_ns,
+            done: false,
+        })
+    }
+
+    /// Takes the next item.
+    pub fn step(&mut self, item: &Item<'_>) -> io::Result<()> {
+        match *item {
+            Item::Record(bytes) => {
+                match decode(bytes) {
+                    Ok(record) => self.record(record),
+                    Err(_) => self.assembler.push_damaged(),
+                }
+                Ok(())
+            }
+            Item::Names(text) => {
+                // written by ourselves; one that cannot be read takes only names away
+                if let Ok(learnt) = serde_json::from_str::<Learnt>(text) {
+                    for (inode, name) in learnt.namespaces {
+                        self.names.insert_namespace(inode, name);
+                    }
+                    for (address, symbol) in learnt.symbols {
+                        self.names.insert_symbol(address, symbol);
+                    }
+                }
+                Ok(())
+            }
+            Item::Tick { now, counters } => {
+                self.assembler.set_counters(KernelCounters(counters));
+                self.assembler.tick(now);
+                self.give(now)?;
+                let first = *self.first.get_or_insert(now);
+                if let Some(duration) = self.aim.duration {
+                    self.done |= now.saturating_sub(first) >= duration.as_nanos() as u64;
+                }
+                self.sink.flush()
+            }
+            Item::End { now, counters } => {
+                self.assembler.set_counters(KernelCounters(counters));
+                self.assembler.finish(now);
+                self.give(now)
+            }
+        }
+    }
+
+    fn record(&mut self, record: Record) {
+        match &record {
+            Record::Device(device) => {
+                self.names
+                    .insert_interface(device.netns, device.ifindex, device.name.clone());
+            }
+            Record::Process(process) => {
+                let thread = Thread {
+                    tgid: process.tgid,
+                    name: process.name.clone(),
+                };
+                self.names.insert_thread(process.pid, thread);
+            }
+            _ => {}
+        }
+        self.assembler.push(record);
+    }
+
+    fn give(&mut self, now: u64) -> io::Result<()> {
+        self.last = now;
+        while let Some(journey) = self.assembler.pop() {
+            if !self.full() && selection::selects(&self.aim.selection, &journey, &self.names) {
+                self.take(&journey)?;
+            }
+        }
+        self.done |= self.full();
+        Ok(())
+    }
+
+    fn full(&self) -> bool {
+        self.aim.count.is_some_and(|count| self.matched >= count)
+    }
+
+    fn take(&mut self, journey: &Journey) -> io::Result<()> {
+        self.matched += 1;
+        self.ledger.count(journey.outcome);
+        match self.aim.report {
+            Report::Trace => self.sink.journey(journey, &self.names)?,
+            Report::Latency => self.latency.add(journey),
+            Report::Drops => self.drops.add(journey),
+        }
+        Ok(())
+    }
+
+    /// Whether the count or the duration asked for is reached.
+    pub const fn done(&self) -> bool {
+        self.done
+    }
+
+    /// Says something to the user.
+    pub fn warn(&mut self, code: &'static str, message: String) -> io::Result<()> {
+        self.sink.warning(&Warning { code, message })
+    }
+
+    /// Prints tables and ledger.
+    pub fn end(mut self) -> io::Result<Ledger> {
+        match self.aim.report {
+            Report::Trace => {}
+            Report::Latency => self
+                .sink
+                .latency(&self.latency.rows(), self.latency.excluded())?,
+            Report::Drops => self.sink.drops(&self.drops.groups(), &self.names)?,
+        }
+        let lost = self.assembler.ledger().lost;
+        self.ledger.lost = lost;
+        self.ledger.seen += lost;
+        self.sink.end(&End {
+            ledger: self.ledger,
+            losses: self.assembler.losses(),
+            duration: Duration::from_nanos(
+                self.last.saturating_sub(self.first.unwrap_or(self.last)),
+            ),
+            matched: self.matched,
+        })?;
+        self.sink.flush()?;
+        Ok(self.ledger)
+    }
+}
