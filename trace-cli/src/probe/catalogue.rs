@@ -152,6 +152,7 @@ pub const CATALOGUE: &[Spec] = &[
         Some(Hook::NfLeave),
         &[&[R("nf_hook_slow")]],
         &[
+            S::Routing,
             S::Prerouting,
             S::Input,
             S::Forward,

@@ -97,10 +97,12 @@ fn by_bookends(stage: StageName) -> bool {
         stage,
         StageName::Ip
             | StageName::Prerouting
+            | StageName::Routing
             | StageName::Input
             | StageName::Forward
             | StageName::Transport
             | StageName::Output
             | StageName::Postrouting
+            | StageName::Neighbour
     )
 }

@@ -35,7 +35,8 @@ impl Live {
         }
         Ok(Self {
             loaded,
-            late: AsyncFd::with_interest(late, tokio::io::Interest::READABLE)?,
+            // SAFETY: the descriptor is owned by this AsyncFd and never replaced.
+            late: unsafe { AsyncFd::register_with_interest(late, tokio::io::Interest::READABLE) }?,
             last_record: 0,
         })
     }

@@ -3,11 +3,11 @@
 use aya_ebpf::helpers::generated::{bpf_get_stack, bpf_probe_read_kernel};
 use trace_ebpf::{Counter, DropHead, Hook, Kind, MAX_STACK};
 
-use super::{visit, visit_argument};
+use super::{alone, visit_argument};
 use crate::{
     maps::{count, reserve, submit},
     memory::{Memory as _, Probe},
-    segment::{Detail, Pointer, Stamp, now},
+    segment::{Detail, Pointer, Stamp, nested, now, stamp},
 };
 
 /// `consume_skb(skb, …)`.
@@ -44,15 +44,23 @@ pub fn drop<P: Probe>(probe: &P) {
         {
             return; // netlink, unix sockets: never on a network
         }
-        visit::<P::Memory>(
-            skb,
-            Stamp {
-                ends: true,
-                any: true,
-                ..Stamp::at(Hook::Drop, 0)
-            },
-            Detail::default(),
-        );
+        let what = Stamp {
+            ends: true,
+            any: true,
+            ..Stamp::at(Hook::Drop, 0)
+        };
+        let stamped = alone(|cpu| {
+            let slot = stamp::<P::Memory>(cpu, skb, what, Detail::default());
+            if slot.is_null() { 0 } else { (*slot).last }
+        });
+        let time = match stamped {
+            Some(0) => return, // refused by the filter
+            Some(time) => time,
+            None => {
+                nested::<P::Memory>(skb, what.hook as u32, &Detail::default());
+                now()
+            }
+        };
 
         let Some(record) = reserve::<Record>() else {
             count(Counter::RecordsLost);
@@ -77,7 +85,7 @@ pub fn drop<P: Probe>(probe: &P) {
             cpu: aya_ebpf::helpers::bpf_get_smp_processor_id() as u16,
             protocol,
             skb: 0,
-            time: now(),
+            time,
             location: 0,
             reason: if config!(kfree_has_reason) != 0 {
                 probe.number(2) as u32

@@ -60,16 +60,10 @@ fn counting(
 }
 
 /// A socket in `from` that sends to a port of `to`.
-fn towards(
-    from: &Netns,
-    source: IpAddr,
-    to: IpAddr,
-    port: u16,
-) -> Result<UdpSocket, LabError> {
+fn towards(from: &Netns, source: IpAddr, to: IpAddr, port: u16) -> Result<UdpSocket, LabError> {
     let socket = udp::socket(from, source)?;
     socket
         .connect((to, port))
         .map_err(LabError::io(format!("connect to {to}")))?;
     Ok(socket)
 }
-
