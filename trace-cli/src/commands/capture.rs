@@ -12,7 +12,11 @@ use crate::{
     config::{Capture, Output, Probes, Source},
     kernel::privileges::drop_privileges,
     pipeline::{Aim, Pipeline, Preface, Report},
-    sink::{Sink, json::Json},
+    sink::{
+        Sink,
+        json::Json,
+        text::{Look, Text},
+    },
     source::{
         item::Item,
         live::Live,
@@ -52,7 +56,20 @@ pub fn run(report: Report, capture: Capture, output: Output, verbose: u8) -> Res
 
 fn sink(output: Output) -> Out {
     let out = BufWriter::with_capacity(1 << 16, io::stdout());
-    Box::new(Json::new(out).stacks(output.stacks))
+    if output.json {
+        Box::new(Json::new(out).stacks(output.stacks))
+    } else {
+        Box::new(Text::new(out, io::stderr(), look(output)))
+    }
+}
+
+/// How text shall look.
+pub const fn look(output: Output) -> Look {
+    Look {
+        color: output.color,
+        width: output.width,
+        stacks: output.stacks,
+    }
 }
 
 /// Reads a recording; the output is what the live run would have given.

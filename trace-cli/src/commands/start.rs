@@ -63,6 +63,9 @@ pub fn start(wanted: &Wanted<'_>) -> Result<(Loaded, Preface), Failure> {
     for (code, name) in reasons.iter() {
         names.insert_drop_reason(code, name);
     }
+    if let Some(host) = netns::inode(Path::new("/proc/1/ns/net")) {
+        names.insert_namespace(host, "host");
+    }
     for (inode, name) in netns::names() {
         names.insert_namespace(inode, name);
     }

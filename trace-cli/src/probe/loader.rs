@@ -289,7 +289,7 @@ impl Attacher<'_> {
             Ok(())
         })();
         result.map_err(|error| {
-            let why = brief(&error);
+            let why = brief(kind, &error);
             if refuses_all(kind, &error) {
                 let same: &[Kind] = match kind {
                     Kind::Fentry | Kind::Fexit => &[Kind::Fentry, Kind::Fexit],
@@ -319,7 +319,10 @@ fn refuses_all(kind: Kind, error: &ProgramError) -> bool {
 }
 
 /// One line that says what went wrong: the innermost cause, and the verifier's last words.
-fn brief(error: &ProgramError) -> String {
+fn brief(kind: Kind, error: &ProgramError) -> String {
+    if matches!(kind, Kind::Kprobe | Kind::Kretprobe) && refuses_all(kind, error) {
+        return "this kernel has no kprobes".to_owned();
+    }
     if let ProgramError::LoadError {
         io_error,
         verifier_log,
@@ -331,9 +334,10 @@ fn brief(error: &ProgramError) -> String {
                 && !line.starts_with("processed ")
                 && !line.starts_with("verification time")
         });
+        let error = plain(io_error);
         return match said {
-            Some(said) => format!("refused at load: {io_error} ({said})"),
-            None => format!("refused at load: {io_error}"),
+            Some(said) => format!("refused at load: {error} ({said})"),
+            None => format!("refused at load: {error}"),
         };
     }
     let mut cause: &dyn std::error::Error = error;
@@ -347,6 +351,15 @@ fn brief(error: &ProgramError) -> String {
     } else {
         format!("{outer}: {inner}")
     }
+}
+
+/// The system's words without Rust's "(os error 1)".
+fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error")
+        .next()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 fn attach_bookends(options: &Options, ebpf: &Ebpf, rows: &mut Vec<Row>) -> Vec<OwnedFd> {
