@@ -1,11 +1,12 @@
 //! Results to bytes: [`json`] for programs, [`text`] for people. A sink takes any writer, and gives back what the writer
 //! says; only the commands know what a broken pipe means.
 
-use std::io;
+use std::io::{self, Write};
 use std::time::Duration;
 
 use crate::aggregate::drops::DropGroup;
 use crate::aggregate::latency::{Excluded, LatencyRow};
+use crate::config::Output;
 use crate::dictionary::Dictionary;
 use crate::journey::model::{Journey, Ledger, Losses};
 use crate::session::Session;
@@ -21,6 +22,9 @@ pub mod text;
 pub trait Sink {
     /// Where and how the trace is made.
     fn session(&mut self, session: &Session) -> io::Result<()>;
+
+    /// The attach plan and the stages that stay unseen, at length: what `check` is for.
+    fn plan(&mut self, session: &Session) -> io::Result<()>;
 
     /// One packet.
     fn journey(&mut self, journey: &Journey, names: &Dictionary) -> io::Result<()>;
@@ -45,6 +49,9 @@ impl<S: Sink + ?Sized> Sink for Box<S> {
     fn session(&mut self, session: &Session) -> io::Result<()> {
         (**self).session(session)
     }
+    fn plan(&mut self, session: &Session) -> io::Result<()> {
+        (**self).plan(session)
+    }
     fn journey(&mut self, journey: &Journey, names: &Dictionary) -> io::Result<()> {
         (**self).journey(journey, names)
     }
@@ -62,6 +69,33 @@ impl<S: Sink + ?Sized> Sink for Box<S> {
     }
     fn flush(&mut self) -> io::Result<()> {
         (**self).flush()
+    }
+}
+
+/// The sink that the user asked for; results go to `out`, messages to `messages`.
+pub fn open<'a>(
+    output: Output,
+    out: impl Write + 'a,
+    messages: impl Write + 'a,
+) -> Box<dyn Sink + 'a> {
+    let Output {
+        json,
+        color,
+        width,
+        stacks,
+    } = output;
+    if json {
+        Box::new(json::Json::new(out).stacks(stacks))
+    } else {
+        Box::new(text::Text::new(
+            out,
+            messages,
+            text::Look {
+                color,
+                width,
+                stacks,
+            },
+        ))
     }
 }
 

@@ -14,6 +14,7 @@ use crate::session::{NotProbed, PlanRow, PlanState, SCHEMA_VERSION, Session};
 
 pub const CLIENT: u32 = 4_026_532_001;
 pub const SERVER: u32 = 4_026_532_002;
+pub const IN_MODULE: u64 = 0xffff_ffff_c000_0010;
 const START: u64 = 5_000_000_000;
 
 pub fn flow() -> Flow {
@@ -158,11 +159,7 @@ pub fn dropped() -> Journey {
             reason: Some(3),
             location: 0xffff_ffff_8100_0042,
             stage: S::Transport,
-            stack: vec![
-                0xffff_ffff_8100_0042,
-                0xffff_ffff_c000_0010,
-                0xffff_ffff_8200_0000,
-            ],
+            stack: vec![0xffff_ffff_8100_0042, IN_MODULE, 0xffff_ffff_8200_0000],
             time: START + 4_000,
             cpu: 0,
         }),
@@ -211,7 +208,7 @@ pub fn names() -> Dictionary {
         },
     );
     names.insert_symbol(
-        0xffff_ffff_c000_0010,
+        IN_MODULE,
         Symbol {
             function: Some("nf_hook".into()),
             offset: 0x10,

@@ -87,7 +87,7 @@ struct DropDetail<'a> {
     time_ns: u64,
     cpu: u16,
     #[serde(flatten)]
-    place: Place<'a>,
+    place: Option<Place<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stack: Option<Vec<Place<'a>>>,
 }
@@ -214,7 +214,9 @@ fn drop_detail<'a>(drop: &'a Drop, names: &'a Dictionary, stacks: bool) -> DropD
         stage: drop.stage.as_str(),
         time_ns: drop.time,
         cpu: drop.cpu,
-        place: place::place(drop.location, names),
+        place: Some(drop.location)
+            .filter(|&at| at != 0)
+            .map(|at| place::place(at, names)),
         stack: if stacks {
             place::stack(&drop.stack, names)
         } else {

@@ -79,6 +79,11 @@ impl<W: Write> Sink for Json<W> {
         self.write(&Record::Session(session::record(session)))
     }
 
+    fn plan(&mut self, _: &Session) -> io::Result<()> {
+        // It is part of the session record.
+        Ok(())
+    }
+
     fn journey(&mut self, journey: &Journey, names: &Dictionary) -> io::Result<()> {
         let record = journey::record(journey, names, self.stacks);
         self.write(&Record::Journey(record))

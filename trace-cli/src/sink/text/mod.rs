@@ -60,18 +60,17 @@ impl<W: Write, M: Write> Text<W, M> {
             gaps: false,
         }
     }
-
-    /// The attach plan as a table, and the stages that stay unseen: what `check` is for.
-    pub fn plan(&mut self, session: &Session) -> io::Result<()> {
-        plan::write(&mut self.out, session, self.look)?;
-        plan::not_probed(&mut self.out, &session.not_probed, self.look)
-    }
 }
 
 impl<W: Write, M: Write> Sink for Text<W, M> {
     fn session(&mut self, session: &Session) -> io::Result<()> {
         self.not_probed.clone_from(&session.not_probed);
         plan::announce(&mut self.messages, session)
+    }
+
+    fn plan(&mut self, session: &Session) -> io::Result<()> {
+        plan::write(&mut self.out, session, self.look)?;
+        plan::not_probed(&mut self.out, &session.not_probed, self.look)
     }
 
     fn journey(&mut self, journey: &Journey, names: &Dictionary) -> io::Result<()> {

@@ -7,6 +7,9 @@ use crate::dictionary::Dictionary;
 
 /// `function+0x12 [module] (file:line)`, or the address.
 pub(super) fn function(address: u64, names: &Dictionary) -> String {
+    if address == 0 {
+        return "an unknown place".to_owned();
+    }
     let Some(symbol) = names.symbol(address) else {
         return format!("{address:#018x}");
     };
