@@ -231,6 +231,13 @@ impl Trace {
             .collect()
     }
 
+    /// Whether a probe is in place at this tracepoint or function.
+    pub fn is_probed(&self, target: &str) -> bool {
+        let plan = self.session["attach_plan"].as_array().expect("attach_plan");
+        plan.iter()
+            .any(|row| row["target"] == target && row["state"] == "attached")
+    }
+
     /// The stages that this kernel does not show.
     pub fn not_probed(&self) -> Vec<String> {
         let list = self.session["not_probed"].as_array().expect("not_probed");

@@ -79,6 +79,11 @@ impl Tracer {
 
     /// Starts it with these arguments and does not wait.
     pub fn spawn(arguments: &[String]) -> Self {
+        Self::spawn_keeping(arguments, |_| true)
+    }
+
+    /// … and keeps only some of the lines that it prints.
+    pub fn spawn_keeping(arguments: &[String], keep: fn(&str) -> bool) -> Self {
         let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let mut child = Command::new(binary())
             .args(arguments)
@@ -95,11 +100,11 @@ impl Tracer {
             let mut lines = BufReader::with_capacity(1 << 20, stdout.expect("piped"));
             let mut line = String::new();
             while lines.read_line(&mut line).is_ok_and(|length| length > 0) {
-                sink.text
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push_str(&line);
-                sink.more.notify_all();
+                if keep(&line) {
+                    let mut text = sink.text.lock().unwrap_or_else(PoisonError::into_inner);
+                    text.push_str(&line);
+                    sink.more.notify_all();
+                }
                 line.clear();
             }
         });
