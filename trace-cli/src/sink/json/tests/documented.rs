@@ -118,3 +118,27 @@ fn every_field_of_the_schema_is_really_written() {
         }
     }
 }
+
+const STAGES: &str = include_str!("../../../../../docs/stages.md");
+
+#[test]
+fn every_stage_and_hook_is_described() {
+    for stage in StageName::ALL {
+        let row = format!("| `{}` |", stage.as_str());
+        assert!(
+            STAGES.contains(&row),
+            "docs/stages.md has no row for {}",
+            stage.as_str()
+        );
+    }
+    let targets = crate::probe::catalogue::CATALOGUE
+        .iter()
+        .flat_map(|spec| spec.alternatives.iter());
+    for target in targets.flat_map(|alternative| alternative.iter()) {
+        let name = target.name();
+        assert!(
+            STAGES.contains(&format!("`{name}`")),
+            "docs/stages.md does not mention {name}"
+        );
+    }
+}
