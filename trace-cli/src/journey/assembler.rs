@@ -551,6 +551,7 @@ impl Assembler {
             partial: !BEGINNINGS.has(point),
             tunnel: false,
             waits: false,
+            datagram: false,
             registered: false,
             retransmitted: false,
             state: State::Open,
@@ -649,12 +650,15 @@ impl Assembler {
             self.sockets.wait(sk, seq, payload, journey);
         }
         if !self.slab.get(journey).is_some_and(Open::is_tcp)
-            && let Some(open) = self.slab.get(journey)
+            && let Some(open) = self.slab.get_mut(journey)
+            && !open.datagram
             && open.side == Side::Receive
             && open.sk_in != 0
             && open.seen.has(Point::Queued)
         {
-            self.sockets.queue_datagram(open.sk_in, journey);
+            open.datagram = true;
+            let sk = open.sk_in;
+            self.sockets.queue_datagram(sk, journey);
         }
         if self.slab.get(journey).is_some_and(outcome::ends_unseen) {
             self.quiet

@@ -73,6 +73,8 @@ pub(super) struct Open {
     pub tunnel: bool,
     /// It waits in [`super::sockets`] for its bytes to be read.
     pub waits: bool,
+    /// It was counted among its socket's datagrams.
+    pub datagram: bool,
     /// Its sent range is known to [`super::sockets`].
     pub registered: bool,
     /// TCP sent its bytes before.

@@ -7,6 +7,8 @@ use super::slab::Ref;
 
 /// Polls of one CPU that are remembered. Its packets' records are at most one poll away in order.
 const KEPT: usize = 1024;
+/// Packets of one poll that can wait for its record: many times `netdev_budget`.
+const WAITING: usize = 4096;
 
 #[derive(Clone, Default, Debug)]
 struct Slot {
@@ -49,7 +51,7 @@ impl Polls {
         leg: u8,
     ) -> Option<Poll> {
         let slot = self.slot(cpu, number)?;
-        if slot.poll.is_none() && !slot.waiting.contains(&(journey, leg)) {
+        if slot.poll.is_none() && slot.waiting.len() < WAITING {
             slot.waiting.push((journey, leg));
         }
         slot.poll.map(|p| poll(&p))

@@ -214,9 +214,7 @@ impl Sockets {
         if queue.len() >= LIMIT {
             queue.pop_front();
         }
-        if !queue.contains(&journey) {
-            queue.push_back(journey);
-        }
+        queue.push_back(journey);
     }
 
     /// `recv()` on a datagram socket returned with the oldest one in its queue that `fits`.
