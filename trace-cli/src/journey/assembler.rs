@@ -5,13 +5,14 @@
 //! met in their own order between records, so how often [`Assembler::tick`] is called changes when a
 //! journey is given out, not what it says.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use trace_ebpf::{Counter, Hook, SocketOp, flags};
 
 use crate::decode::{DropRecord, Item, PollRecord, Record, Segment, SocketRecord};
 
 use super::flow;
+use super::hash::ByAddress;
 use super::identity::{Sight, Verdict, judge};
 use super::ledger::{Balance, KernelCounters};
 use super::links::Links;
@@ -37,6 +38,8 @@ use super::stages;
 const CONSUME_NS: u64 = 50_000_000;
 /// A drop's record and its stamp are taken by one program run.
 const DROP_NS: u64 = 100_000;
+/// Empty lists of stamps that are kept.
+const SPARE: usize = 4096;
 /// Records held back at most, for each journey that may be open.
 const HELD_FOR_EACH: usize = 4;
 
@@ -72,7 +75,7 @@ pub struct Assembler {
     hold: Hold,
     slab: Slab,
     open: usize,
-    by_skb: HashMap<u64, Ref>,
+    by_skb: ByAddress<u64, Ref>,
     sockets: Sockets,
     polls: Polls,
     links: Links,
@@ -83,6 +86,8 @@ pub struct Assembler {
     /// Finished journeys, and when they are given out.
     lingering: VecDeque<(u64, Ref)>,
     out: VecDeque<Journey>,
+    /// Memory of journeys that are gone, for new ones.
+    spare: Vec<Vec<Stamp>>,
     last_id: u64,
     /// Stream time.
     now: u64,
@@ -123,7 +128,7 @@ impl Assembler {
             hold: Hold::new(limits.open_journeys.saturating_mul(HELD_FOR_EACH).max(1024)),
             slab: Slab::default(),
             open: 0,
-            by_skb: HashMap::new(),
+            by_skb: ByAddress::default(),
             sockets: Sockets::default(),
             polls: Polls::default(),
             links: Links::default(),
@@ -132,6 +137,7 @@ impl Assembler {
             quiet: VecDeque::new(),
             lingering: VecDeque::new(),
             out: VecDeque::new(),
+            spare: Vec::new(),
             last_id: 0,
             now: 0,
             watermark: 0,
@@ -559,7 +565,7 @@ impl Assembler {
             sender: 0,
             receiver: 0,
             woken: [0; 2],
-            stamps: Vec::new(),
+            stamps: self.spare.pop().unwrap_or_default(),
             places: Vec::new(),
             extra: None,
             seen: Points::default(),
@@ -939,18 +945,23 @@ impl Assembler {
             self.by_skb.remove(&open.skb);
         }
         self.links.forget_head(open.head, journey);
-        let (journey, lost) = self.build(open);
+        let (journey, lost) = self.build(&open);
+        let mut stamps = open.stamps;
+        if self.spare.len() < SPARE {
+            stamps.clear();
+            self.spare.push(stamps);
+        }
         self.balance.count(&journey, lost);
         self.out.push_back(journey);
     }
 
     /// The journey, and whether a part in its middle was lost.
-    fn build(&self, open: Open) -> (Journey, bool) {
+    fn build(&self, open: &Open) -> (Journey, bool) {
         let outcome = open
             .outcome()
             .unwrap_or(Outcome::Unfinished(Unfinished::TraceEnded));
-        let timeline = stages::timeline(&open, outcome, self.probed);
-        let extra = open.extra.map(|e| *e).unwrap_or_default();
+        let timeline = stages::timeline(open, outcome, self.probed);
+        let extra = open.extra.as_deref().cloned().unwrap_or_default();
         let polls = extra.polls.into_iter().filter_map(|(leg, mut poll)| {
             poll.leg = timeline.leg_index.iter().find(|l| l.0 == leg)?.1;
             Some(poll)

@@ -1,8 +1,9 @@
 //! Which journeys belong together: clones, GRO, GSO, fragments.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use super::flow::{same_addresses, sequence_length};
+use super::hash::ByAddress;
 use super::model::Flow;
 use super::slab::Ref;
 use super::sockets::before;
@@ -34,7 +35,7 @@ struct Cpu {
 /// What is remembered to link journeys.
 #[derive(Default, Debug)]
 pub(super) struct Links {
-    heads: HashMap<u64, Ref>,
+    heads: ByAddress<u64, Ref>,
     cpus: Vec<Cpu>,
 }
 

@@ -10,6 +10,7 @@
 //! 5. `stages` makes legs and stages of the stamps, and [`assembler`] gives the journey out.
 pub mod assembler;
 pub mod flow;
+mod hash;
 mod identity;
 pub mod ledger;
 mod links;

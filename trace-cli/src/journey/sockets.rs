@@ -5,8 +5,9 @@
 //! `tcp_collapse`), the write queue splits and merges them, and what is sent is a clone. Sequence numbers
 //! do survive.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
+use super::hash::ByAddress;
 use super::slab::Ref;
 
 /// Most ranges kept of either kind.
@@ -130,11 +131,11 @@ impl<T: Copy> Ranges<T> {
 /// All that is known of TCP sockets.
 #[derive(Default, Debug)]
 pub(super) struct Sockets {
-    waiting: HashMap<u64, VecDeque<Waiting>>,
+    waiting: ByAddress<u64, VecDeque<Waiting>>,
     /// Read, but the call that read it has not returned yet: by socket and thread.
-    returning: HashMap<(u64, u32), Vec<Ref>>,
+    returning: ByAddress<(u64, u32), Vec<Ref>>,
     /// Datagrams queued on a socket, the oldest first.
-    datagrams: HashMap<u64, VecDeque<Ref>>,
+    datagrams: ByAddress<u64, VecDeque<Ref>>,
     sends: Ranges<Sending>,
     sent: Ranges<Ref>,
 }
