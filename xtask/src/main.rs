@@ -4,6 +4,7 @@ mod apt;
 mod build_ebpf;
 mod setup;
 mod util;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -27,6 +28,8 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Run a command as root on another kernel, in an emulated machine
+    Vm(vm::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
     finish(match Arguments::parse().task {
         Task::Setup => setup::report().map(|()| ExitCode::SUCCESS),
         Task::BuildEbpf { check } => build_ebpf::build_ebpf(check).map(|()| ExitCode::SUCCESS),
+        Task::Vm(arguments) => vm::vm(&arguments),
     })
 }
 

@@ -69,6 +69,16 @@ pub fn scratch(cache: &Path) -> Result<tempfile::TempDir> {
     Ok(dir)
 }
 
+/// Where cargo puts what it builds.
+pub fn target_dir() -> Result<PathBuf> {
+    #[derive(serde::Deserialize)]
+    struct Metadata {
+        target_directory: PathBuf,
+    }
+    let text = output(cargo().args(["metadata", "--format-version=1", "--no-deps"]))?;
+    Ok(serde_json::from_str::<Metadata>(&text)?.target_directory)
+}
+
 /// The nested cargo: the one that runs us, else the one on the path.
 pub fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
