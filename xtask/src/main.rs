@@ -2,7 +2,9 @@
 
 mod apt;
 mod build_ebpf;
+mod demo;
 mod setup;
+mod test;
 mod util;
 mod vm;
 
@@ -30,6 +32,10 @@ enum Task {
     },
     /// Run a command as root on another kernel, in an emulated machine
     Vm(vm::Arguments),
+    /// Run everything that must pass: formatting, lints, the eBPF object, tests here and in a guest
+    Test(test::Arguments),
+    /// Build pktjourney and run its demo, as root here or in a guest
+    Demo(demo::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +46,8 @@ fn main() -> ExitCode {
         Task::Setup => setup::report().map(|()| ExitCode::SUCCESS),
         Task::BuildEbpf { check } => build_ebpf::build_ebpf(check).map(|()| ExitCode::SUCCESS),
         Task::Vm(arguments) => vm::vm(&arguments),
+        Task::Test(arguments) => test::test(&arguments),
+        Task::Demo(arguments) => demo::demo(&arguments),
     })
 }
 

@@ -5,6 +5,7 @@ use std::{
     fmt::Display,
     fs::{self, File},
     io::{self, Write as _},
+    os::fd::AsRawFd as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -47,12 +48,18 @@ pub fn cache() -> Result<PathBuf> {
 pub fn lock(cache: &Path, name: &str) -> Result<File> {
     let path = cache.join(format!(".{name}.lock"));
     let file = File::create(&path).with_context(|| format!("cannot open {}", path.display()))?;
-    if file.try_lock().is_err() {
+    let flock = |flags| {
+        // SAFETY: the descriptor is open as long as `file` lives, and flock touches no memory.
+        unsafe { libc::flock(file.as_raw_fd(), flags) == 0 }
+    };
+    if !flock(libc::LOCK_EX | libc::LOCK_NB) {
         say(format!(
             "waiting for another xtask that holds {}",
             path.display()
         ));
-        file.lock()?;
+        if !flock(libc::LOCK_EX) {
+            return Err(io::Error::last_os_error().into());
+        }
     }
     Ok(file)
 }
@@ -131,8 +138,7 @@ fn named(command: &Command) -> String {
     let mut words = vec![command.get_program().to_string_lossy().into_owned()];
     words.extend(command.get_args().map(|a| a.to_string_lossy().into_owned()));
     let mut text = words.join(" ");
-    if text.len() > 160 {
-        let cut = text.floor_char_boundary(160);
+    if let Some((cut, _)) = text.char_indices().nth(160) {
         text.truncate(cut);
         text.push('…');
     }
