@@ -51,7 +51,8 @@ unsafe fn pass<M: Memory>(skb: *const c_void, state: *const c_void, enter: bool)
         let what = Stamp {
             // whatever was known of this address is over: an earlier life, or the inside of a tunnel
             after: if enter && outgoing { bit(0) } else { 0 },
-            sender: outgoing,
+            // either can be the first to see a packet of ours: hooks without rules are not called
+            sender: outgoing || hook == nf::POST_ROUTING,
             poll: hook == nf::PRE_ROUTING,
             ..Stamp::at(
                 if enter { Hook::NfEnter } else { Hook::NfLeave },
@@ -165,7 +166,7 @@ pub fn leave_call<M: Memory>(verdict: i32) {
             }
             let hook = (*call).hook as u8;
             let what = Stamp {
-                sender: hook == nf::LOCAL_OUT,
+                sender: hook == nf::LOCAL_OUT || hook == nf::POST_ROUTING,
                 poll: hook == nf::PRE_ROUTING,
                 ..Stamp::at(Hook::NfLeave, phase_of(hook))
             };
