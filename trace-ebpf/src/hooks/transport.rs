@@ -97,7 +97,7 @@ pub fn queued<P: Probe>(probe: &P) {
                 ..Stamp::at(Hook::Queued, phase::LOCAL)
             };
             let slot = crate::segment::slot_for(cpu, key);
-            if slot.is_null() || !destined(slot, port, socket) {
+            if slot.is_null() || !destined(slot, port) {
                 return;
             }
             let stamped = stamp_key::<P::Memory>(
@@ -122,12 +122,9 @@ pub fn queued<P: Probe>(probe: &P) {
 /// Whether the packet in the slot is for a socket bound to `port`. Sockets of other protocols (raw,
 /// ping) are given clones, never the packet itself.
 #[inline(always)]
-unsafe fn destined(slot: *const crate::maps::Slot, port: u16, socket: u64) -> bool {
+unsafe fn destined(slot: *const crate::maps::Slot, port: u16) -> bool {
     // SAFETY: constant offsets below PACKET_BYTES, or masked.
     unsafe {
-        if (*slot).head.sk == socket {
-            return true;
-        }
         if (*slot).head.flags & flags::PACKET == 0 {
             return true;
         }
