@@ -282,7 +282,7 @@ impl Assembler {
                     let silent = self.slab.get(journey).is_some_and(|o| {
                         o.is_open()
                             && o.heard.saturating_add(CONSUME_NS) <= next
-                            && outcome::ends_unseen(o)
+                            && outcome::ends_soon(o)
                     });
                     if silent {
                         self.end_silently(journey, Unfinished::Aged);
@@ -467,7 +467,7 @@ impl Assembler {
                 self.describe_drop(journey, |_| {}, time, cpu);
             }
             Point::TransportDone
-                if outcome::ends_unseen(open) && !open.seen.has(Point::TcpBacklog) =>
+                if outcome::ends_soon(open) && !open.seen.has(Point::TcpBacklog) =>
             {
                 self.end(journey, Outcome::Consumed, time);
             }
@@ -666,7 +666,7 @@ impl Assembler {
             let sk = open.sk_in;
             self.sockets.queue_datagram(sk, journey);
         }
-        if self.slab.get(journey).is_some_and(outcome::ends_unseen) {
+        if self.slab.get(journey).is_some_and(outcome::ends_soon) {
             self.quiet
                 .push_back((now.saturating_add(CONSUME_NS), journey));
         }

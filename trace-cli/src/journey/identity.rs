@@ -105,6 +105,9 @@ pub(super) fn judge(open: &Open, sight: &Sight<'_>) -> Verdict {
         },
         _ if OUTBOUND.has(point) => match open.side {
             Side::Receive if open.seen.meets(TRANSPORT) => Verdict::NewLife,
+            // From the way in straight to the way out: routed, with a lower time to live, or bridged, to
+            // another device. Else it is another packet of the flow at the address of one that ended unseen.
+            Side::Receive if !turns(open, sight) => Verdict::NewLife,
             _ => keep(same || open.tunnel || open.seen.meets(GIVEN)),
         },
         _ => keep(same),
@@ -134,6 +137,18 @@ fn keep(same: bool) -> Verdict {
     } else {
         Verdict::NewLife
     }
+}
+
+/// Whether a packet on its way in can be on its way out.
+fn turns(open: &Open, sight: &Sight<'_>) -> bool {
+    let place = open.current_place();
+    let routed = match (open.current_flow(), sight.flow) {
+        (Some(before), Some(now)) => now.ttl < before.ttl,
+        // Inside one segment: the slot was never given up.
+        (_, None) => true,
+        (None, Some(_)) => false,
+    };
+    routed || sight.place.ifindex != place.ifindex && sight.place.netns == place.netns
 }
 
 fn next_leg(same: bool) -> Verdict {

@@ -1,7 +1,7 @@
 //! How a journey ended.
 
 use super::flow::is_echo_reply;
-use super::model::{Outcome, Unfinished};
+use super::model::{Outcome, TcpSegment, Unfinished};
 use super::open::{Open, Side};
 use super::point::{Point, Points, TRANSPORT};
 
@@ -30,9 +30,14 @@ pub(super) fn consumed(open: &Open) -> Outcome {
 /// `kfree_skb`, with what its record says. An echo reply that a raw socket took (ping) is cloned for it
 /// (`raw_v4_input`), and the original dropped by `icmp_rcv`, for nobody else wants it: the data lives on,
 /// nothing was lost.
+///
+/// A FIN without payload waits in its socket's receive queue until the reader is told of the end, or closes
+/// the socket, which purges the queue (`inet_csk_destroy_sock` → `sk_stream_kill_queues`): that is how a FIN
+/// ends, not a loss.
 pub(super) fn dropped(open: &Open, shared: bool) -> Outcome {
+    let purged = is_bare_fin(open) && open.seen.has(Point::TcpSocket);
     let taken = shared && open.passed_transport() && open.current_flow().is_some_and(is_echo_reply);
-    if taken {
+    if taken || purged {
         Outcome::Consumed
     } else {
         Outcome::Dropped
@@ -59,4 +64,14 @@ pub(super) fn silent(open: &Open, why: Unfinished) -> Outcome {
 /// A TCP segment without payload that reached its socket: tcp_ack uses it, and __kfree_skb frees it.
 pub(super) fn ends_unseen(open: &Open) -> bool {
     open.is_bare_tcp() && open.passed_transport()
+}
+
+/// As [`ends_unseen`], and soon: all but a FIN, which is kept until the socket is closed.
+pub(super) fn ends_soon(open: &Open) -> bool {
+    ends_unseen(open) && !is_bare_fin(open)
+}
+
+fn is_bare_fin(open: &Open) -> bool {
+    let fin = |tcp: TcpSegment| tcp.payload == 0 && tcp.flags & 1 != 0;
+    open.flow.and_then(|flow| flow.tcp).is_some_and(fin)
 }

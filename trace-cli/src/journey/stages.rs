@@ -343,6 +343,12 @@ fn name(open: &Open, stamps: &[Stamp], from: &Stamp, to: &Stamp, probed: Probed)
         Point::Deliver | Point::InEnter => StageName::Input,
         Point::Forward | Point::FwdEnter => StageName::Forward,
         Point::FwdLeave => StageName::IpOutput,
+        // A FIN in the receive queue of a socket that was then closed (see `outcome::dropped`).
+        Point::TcpSocket | Point::TransportDone
+            if next == Point::Drop && open.outcome() == Some(Outcome::Consumed) =>
+        {
+            StageName::SocketQueue
+        }
         // Out-of-order data waits without sk_data_ready; so does data below SO_RCVLOWAT.
         Point::InLeave | Point::Transport | Point::TcpSocket | Point::TransportDone
             if next == Point::Copy =>
@@ -457,6 +463,8 @@ fn unprobed_in(a: Point, b: Point, probed: Probed) -> bool {
 
 fn swallowed_on_the_way_in(open: &Open, a: Point, b: Point, probed: Probed) -> bool {
     match (a, b) {
+        // The copying was not seen (copy_linear_skb has no tracepoint): the wait holds it.
+        (Point::Queued | Point::Wakeup | Point::TcpBacklog, Point::RecvDone) => return true,
         // By what lies between the bookends.
         (Point::Receive, Point::PreEnter) if !probed.has(Hook::Ip) => return false,
         (Point::PreLeave | Point::Deliver, Point::InEnter | Point::InLeave) => return false,
