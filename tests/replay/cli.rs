@@ -212,7 +212,6 @@ fn replay_gives_what_live_gave() -> Result {
 }
 
 #[test]
-#[ignore = "-r ends at the tick that reached the count, live drains the rings first: duration_ns differs by a few ms"]
 fn a_trace_that_stopped_at_its_count() -> Result {
     let Some(place) = Place::new("count")? else {
         return Ok(());

@@ -70,6 +70,8 @@ pub struct Learnt {
     pub namespaces: Vec<(u32, String)>,
     /// Kernel addresses.
     pub symbols: Vec<(u64, Symbol)>,
+    /// Why there are no symbols.
+    pub no_symbols: Option<String>,
 }
 
 /// Bounds and aims of a run.
@@ -150,6 +152,10 @@ impl<S: Sink> Pipeline<S> {
                     }
                     for (address, symbol) in learnt.symbols {
                         self.names.insert_symbol(address, symbol);
+                    }
+                    if let Some(why) = learnt.no_symbols {
+                        let message = format!("kernel addresses have no names: {why}");
+                        self.warn("no_symbols", message)?;
                     }
                 }
                 Ok(())

@@ -1,7 +1,7 @@
 //! `trace`, `latency`, `drops`: live or from a recording. They differ in the report only.
 
 use std::{
-    io::{self, BufWriter},
+    io::{self, BufWriter, Write},
     path::Path,
 };
 
@@ -54,8 +54,14 @@ pub fn run(report: Report, capture: Capture, output: Output, verbose: u8) -> Res
     }
 }
 
-fn sink(output: Output) -> Out {
-    let out = BufWriter::with_capacity(1 << 16, io::stdout());
+/// Where results go: to stdout, unless a recording goes there.
+fn sink(output: Output, stdout_taken: bool) -> Out {
+    let out: Box<dyn Write> = if stdout_taken {
+        Box::new(io::stderr())
+    } else {
+        Box::new(io::stdout())
+    };
+    let out = BufWriter::with_capacity(1 << 16, out);
     if output.json {
         Box::new(Json::new(out).stacks(output.stacks))
     } else {
@@ -82,7 +88,8 @@ fn replay(path: &Path, aim: Aim, output: Output) -> Result<u8, Failure> {
     preface.session.filter = aim.selection.filter_text.clone();
     let other_filter =
         recorded.filter(|recorded| Some(recorded) != preface.session.filter.as_ref());
-    let mut pipeline = Pipeline::begin(&preface, aim, sink(output)).map_err(Failure::Output)?;
+    let mut pipeline =
+        Pipeline::begin(&preface, aim, sink(output, false)).map_err(Failure::Output)?;
     if let Some(filter) = other_filter {
         let message = format!(
             "the recording was made with the filter `{filter}`: other packets may be missing or incomplete"
@@ -95,18 +102,19 @@ fn replay(path: &Path, aim: Aim, output: Output) -> Result<u8, Failure> {
     let broken = loop {
         match reader.next() {
             Ok(Some(item)) => {
-                pipeline.step(&item).map_err(Failure::Output)?;
-                if let Item::Tick { now, counters } = item {
+                // The live run that reached its count or its time still took what was in the rings.
+                if let (true, Item::Tick { now, counters }) = (pipeline.done(), item) {
                     last = Some(Item::End { now, counters });
-                }
-                if pipeline.done() {
                     break None;
                 }
+                pipeline.step(&item).map_err(Failure::Output)?;
+                last = match item {
+                    Item::Tick { now, counters } => Some(Item::End { now, counters }),
+                    Item::End { .. } => None,
+                    Item::Record(_) | Item::Names(_) => last,
+                };
             }
-            Ok(None) => {
-                last = None;
-                break None;
-            }
+            Ok(None) => break None,
             Err(error) => break Some(error),
         }
     };
@@ -149,7 +157,8 @@ async fn live(
     let mut live = Live::new(loaded).map_err(system("cannot watch the rings"))?;
     let mut learner = Learner::new();
     drop_privileges().map_err(system("cannot give up privileges"))?;
-    let mut pipeline = Pipeline::begin(&preface, aim, sink(output)).map_err(Failure::Output)?;
+    let mut pipeline = Pipeline::begin(&preface, aim, sink(output, write == Some(Path::new("-"))))
+        .map_err(Failure::Output)?;
 
     loop {
         let go_on = tokio::select! {
@@ -167,12 +176,6 @@ async fn live(
     }
     leave_at_the_next_interrupt();
     live.end(|item| step(item, &mut learner, &mut recorder, &mut pipeline))?;
-    if let Some(why) = learner.unavailable() {
-        let message = format!("kernel addresses have no names: {why}");
-        pipeline
-            .warn("no_symbols", message)
-            .map_err(Failure::Output)?;
-    }
     let recorded = recorder.finish();
     if let Err(error) = &recorded {
         pipeline

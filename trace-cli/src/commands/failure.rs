@@ -22,10 +22,10 @@ pub enum Failure {
     #[error(transparent)]
     Netns(#[from] NetnsError),
     /// The recording to read.
-    #[error("cannot read the recording: {0}")]
+    #[error(transparent)]
     Read(#[from] ReadError),
     /// The recording to write.
-    #[error("cannot write the recording: {0}")]
+    #[error(transparent)]
     Write(#[from] WriteError),
     /// What stands at the beginning of a recording.
     #[error("the recording's preface makes no sense")]

@@ -17,6 +17,7 @@ pub struct Learner {
     symbols: Symbols,
     addresses: BTreeSet<u64>,
     namespaces: BTreeSet<u32>,
+    warned: bool,
 }
 
 /// Addresses and namespaces remembered; beyond, they are looked up again.
@@ -31,6 +32,7 @@ impl Learner {
             symbols,
             addresses: BTreeSet::new(),
             namespaces: BTreeSet::new(),
+            warned: false,
         }
     }
 
@@ -55,6 +57,12 @@ impl Learner {
                     self.addresses.clear();
                 }
                 self.addresses.extend(new);
+                if !self.warned
+                    && let Some(why) = self.symbols.unavailable()
+                {
+                    self.warned = true;
+                    learnt.no_symbols = Some(why.to_owned());
+                }
             }
             Record::Device(device) => {
                 if self.namespaces.len() > LIMIT {
@@ -73,11 +81,6 @@ impl Learner {
             return None;
         }
         serde_json::to_string(&learnt).ok()
-    }
-
-    /// Why addresses have no names, if they have none.
-    pub fn unavailable(&self) -> Option<&str> {
-        self.symbols.unavailable()
     }
 }
 
