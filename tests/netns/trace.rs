@@ -44,6 +44,8 @@ pub struct Flow {
     pub destination: IpAddr,
     #[serde(rename = "destination.port")]
     pub destination_port: Option<u16>,
+    #[serde(rename = "tcp.seq")]
+    pub seq: Option<u32>,
     #[serde(rename = "tcp.payload")]
     pub payload: Option<u64>,
     #[serde(rename = "icmp.type")]

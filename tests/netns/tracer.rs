@@ -69,7 +69,9 @@ struct Output {
 impl Tracer {
     /// Starts `pktjourney trace --json` and waits for its first line, which comes once all is attached.
     pub fn start(namespaces: &[&Netns], arguments: &[&str]) -> Self {
-        let mut all = vec!["trace".to_owned(), "--json".to_owned()];
+        let mut all: Vec<String> = ["trace", "--json", "--buffer-size", "64M"]
+            .map(String::from)
+            .into();
         all.extend(netfilter_flags(namespaces));
         all.extend(arguments.iter().map(|&argument| argument.to_owned()));
         let tracer = Self::spawn(&all);
@@ -202,6 +204,9 @@ impl Tracer {
         self.signal(Signal::INT);
         let (status, output, complaints) = self.wait(patience(20));
         assert!(status.success(), "{status}: {complaints}");
+        if let Some(file) = std::env::var_os("PKTJOURNEY_KEEP") {
+            std::fs::write(file, &output).expect("keep the output");
+        }
         let trace = Trace::parse(&output);
         trace.check();
         trace
