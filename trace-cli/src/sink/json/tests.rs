@@ -8,6 +8,7 @@ use super::*;
 use crate::aggregate::{drops::Drops, latency::Latency};
 use crate::journey::model::{Flow, Ledger, LinkKind, Losses, Outcome, Stage, Unfinished};
 use crate::journey::stage::StageName;
+use crate::kernel::features::{Answer, Facts, Lockdown};
 use crate::sink::sample;
 
 mod documented;
@@ -182,6 +183,24 @@ fn journeys() -> Vec<Journey> {
     journeys
 }
 
+/// What `check` writes: its record is made of the kernel module's own types.
+fn checks() -> [Value; 2] {
+    let mut facts = Facts::default();
+    let nothing_known =
+        serde_json::json!({ "type": "check", "facts": facts, "obstacle": "no BTF" });
+    facts.version = Some((6, 12));
+    facts.btf = Answer::Yes;
+    facts.bpf = Answer::No("not permitted".into());
+    facts.lockdown = Lockdown::Integrity;
+    facts.unprivileged_bpf_disabled = Some(2);
+    facts.perf_event_paranoid = Some(-1);
+    facts.bpf_stats_enabled = Some(false);
+    [
+        nothing_known,
+        serde_json::json!({ "type": "check", "facts": facts }),
+    ]
+}
+
 /// Every kind of record, with every field.
 fn everything() -> Vec<Value> {
     let names = sample::names();
@@ -198,7 +217,8 @@ fn everything() -> Vec<Value> {
     }
     let mut in_module = Drops::default();
     in_module.add(&dropped_in_module());
-    lines(|json| {
+    let mut all = checks().to_vec();
+    all.extend(lines(|json| {
         json.session(&sample::session())?;
         json.warning(&Warning {
             code: "test",
@@ -220,7 +240,8 @@ fn everything() -> Vec<Value> {
             duration: Duration::from_secs(1),
             matched: 3,
         })
-    })
+    }));
+    all
 }
 
 #[test]
