@@ -11,6 +11,7 @@ use trace_ebpf::{Counter, Hook, SocketOp, flags};
 
 use crate::decode::{DropRecord, Item, PollRecord, Record, Segment, SocketRecord};
 
+use super::connections::Connections;
 use super::flow;
 use super::hash::ByAddress;
 use super::identity::{Sight, Verdict, judge};
@@ -77,6 +78,7 @@ pub struct Assembler {
     open: usize,
     by_skb: ByAddress<u64, Ref>,
     sockets: Sockets,
+    connections: Connections,
     polls: Polls,
     links: Links,
     names: Names,
@@ -111,6 +113,8 @@ struct Reading<'a> {
     poll: Option<u32>,
     /// A thread id that came before any stamp.
     sender: u32,
+    /// The journey began in this segment.
+    began: bool,
     /// The headers were shown to identity.
     shown: bool,
     /// It came after its time.
@@ -130,6 +134,7 @@ impl Assembler {
             open: 0,
             by_skb: ByAddress::default(),
             sockets: Sockets::default(),
+            connections: Connections::default(),
             polls: Polls::default(),
             links: Links::default(),
             names: Names::default(),
@@ -311,6 +316,7 @@ impl Assembler {
             context: Vec::new(),
             poll: None,
             sender: 0,
+            began: false,
             shown: false,
             late,
             stray: false,
@@ -343,7 +349,7 @@ impl Assembler {
             }
         }
         if let Some(journey) = reading.journey {
-            self.settle(journey, segment);
+            self.settle(journey, segment, reading.began);
         }
     }
 
@@ -379,6 +385,7 @@ impl Assembler {
                 }
                 let journey = self.born(reading, point);
                 reading.journey = Some(journey);
+                reading.began = true;
             }
             Verdict::NextLeg | Verdict::Continues => {}
         }
@@ -554,6 +561,7 @@ impl Assembler {
             flow,
             len: segment.len,
             ether_type: segment.ether_type,
+            sent_here: side == Side::Transmit,
             partial: !BEGINNINGS.has(point),
             tunnel: false,
             waits: false,
@@ -627,8 +635,8 @@ impl Assembler {
         }
     }
 
-    /// After a segment: what the journey is now to sockets and deadlines.
-    fn settle(&mut self, journey: Ref, segment: &Segment) {
+    /// After a segment (which `began` it): what the journey is now to sockets and deadlines.
+    fn settle(&mut self, journey: Ref, segment: &Segment, began: bool) {
         let now = self.now;
         let Some(open) = self.slab.get_mut(journey) else {
             return;
@@ -636,8 +644,32 @@ impl Assembler {
         if segment.sk != 0 {
             if open.side == Side::Receive && open.seen.meets(SOCKET) {
                 open.sk_in = segment.sk;
-            } else if open.side == Side::Transmit && open.leg == 0 {
+            } else if open.sent_here && (began || open.leg == 0) {
                 open.sk_out = segment.sk;
+            }
+        }
+        if open.is_tcp()
+            && let (Some(first), Some(flow)) = (open.flow, open.current_flow().copied())
+        {
+            let netns = open.current_place().netns;
+            let origin = open.places.first().map_or(0, |p| p.netns);
+            if open.sk_out != 0 && !is_syn(&first) {
+                self.connections.sent(origin, &first, open.sk_out);
+            } else if open.sent_here
+                && let Some(sk) = self.connections.sender(origin, &first)
+            {
+                // One segment held both ways (lo, veth): of its two sockets it names the receiver's.
+                open.sk_out = sk;
+            }
+            if open.sk_in != 0 {
+                // sk_data_ready of a segment that only opens the connection is the listener's.
+                if !open.is_bare_tcp() || open.seen.has(Point::TcpSocket) {
+                    self.connections.received(netns, &flow, open.sk_in);
+                }
+            } else if open.passed_transport()
+                && let Some(sk) = self.connections.receiver(netns, &flow)
+            {
+                open.sk_in = sk;
             }
         }
         if !open.is_open() {
@@ -647,8 +679,7 @@ impl Assembler {
         if open.is_tcp_data()
             && !open.waits
             && open.sk_in != 0
-            && open.side == Side::Receive
-            && open.seen.meets(SOCKET)
+            && open.passed_transport()
             && let (Some((seq, _)), Some(payload)) = (open.tcp_range(), open.tcp_payload())
         {
             open.waits = true;
@@ -987,6 +1018,11 @@ impl Assembler {
         };
         (journey, timeline.lost)
     }
+}
+
+/// A segment that opens a connection: the answer to it is sent by the listener.
+fn is_syn(flow: &Flow) -> bool {
+    flow.tcp.is_some_and(|tcp| tcp.flags & 2 != 0)
 }
 
 /// When the packet itself was first seen in a segment: its place in the order. The stamps of the CPU's and

@@ -9,6 +9,7 @@
 //! 4. `outcome` says how the journey ended.
 //! 5. `stages` makes legs and stages of the stamps, and [`assembler`] gives the journey out.
 pub mod assembler;
+mod connections;
 pub mod flow;
 mod hash;
 mod identity;

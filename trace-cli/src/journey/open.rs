@@ -68,6 +68,8 @@ pub(super) struct Open {
     pub flow: Option<Flow>,
     pub len: u32,
     pub ether_type: u16,
+    /// It began on its way out.
+    pub sent_here: bool,
     pub partial: bool,
     /// Stacked devices or tunnels were seen: the headers may change altogether.
     pub tunnel: bool,
