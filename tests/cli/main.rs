@@ -1,4 +1,5 @@
 //! The command as its users meet it: exit codes, messages, and that what the documents show can be typed.
+mod demo;
 mod documents;
 mod usage;
 

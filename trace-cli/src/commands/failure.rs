@@ -2,6 +2,7 @@
 
 use crate::{
     kernel::{features::Obstacle, netns::NetnsError, offsets::MissingMembers},
+    lab::LabError,
     probe::loader,
     source::recording::{ReadError, WriteError},
 };
@@ -27,6 +28,9 @@ pub enum Failure {
     /// The recording to write.
     #[error(transparent)]
     Write(#[from] WriteError),
+    /// The demonstration's network or traffic.
+    #[error(transparent)]
+    Lab(#[from] LabError),
     /// What stands at the beginning of a recording.
     #[error("the recording's preface makes no sense")]
     Preface(#[source] serde_json::Error),

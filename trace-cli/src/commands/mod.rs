@@ -2,6 +2,7 @@
 
 pub mod capture;
 pub mod check;
+pub mod demo;
 pub mod failure;
 pub mod start;
 
@@ -24,6 +25,6 @@ pub fn run(config: Config) -> Result<u8, Failure> {
         Command::Latency(capture) => capture::run(Report::Latency, capture, output, verbose),
         Command::Drops(capture) => capture::run(Report::Drops, capture, output, verbose),
         Command::Check(probes) => check::run(&probes, output),
-        Command::Demo(_probes) => Ok(0),
+        Command::Demo(probes) => demo::run(&probes, output),
     }
 }

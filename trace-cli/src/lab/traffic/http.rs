@@ -14,7 +14,10 @@ use crate::lab::LabError;
 pub fn get(service: &Service<'_>, count: usize, body: usize) -> Result<(), LabError> {
     let (client, server) = service.connect()?;
     thread::scope(|scope| {
-        let answers = scope.spawn(move || serve(server, count, body));
+        let answers = thread::Builder::new()
+            .name("server".to_owned())
+            .spawn_scoped(scope, move || serve(server, count, body))
+            .map_err(LabError::io("start a thread"))?;
         let asked = ask(client, count, body);
         let answered = answers
             .join()

@@ -21,8 +21,17 @@ pub struct Service<'lab> {
 impl<'lab> Service<'lab> {
     /// Listens on `address` of `server`, on a port that the kernel chooses.
     pub fn listen(client: &'lab Netns, server: &Netns, address: IpAddr) -> Result<Self, LabError> {
+        Self::listen_on(client, server, (address, 0).into())
+    }
+
+    /// Listens on an address and port of `server`.
+    pub fn listen_on(
+        client: &'lab Netns,
+        server: &Netns,
+        address: SocketAddr,
+    ) -> Result<Self, LabError> {
         let listener = server.enter(|| {
-            TcpListener::bind((address, 0)).map_err(LabError::io(format!("listen on {address}")))
+            TcpListener::bind(address).map_err(LabError::io(format!("listen on {address}")))
         })?;
         let address = listener
             .local_addr()

@@ -33,7 +33,17 @@ impl Flow {
         to: &Netns,
         destination: IpAddr,
     ) -> Result<Self, LabError> {
-        let receiver = socket(to, destination)?;
+        Self::open_to(from, source, to, (destination, 0).into())
+    }
+
+    /// Opens both ends, the receiver on a port of our choice (0: the kernel's).
+    pub fn open_to(
+        from: &Netns,
+        source: IpAddr,
+        to: &Netns,
+        destination: SocketAddr,
+    ) -> Result<Self, LabError> {
+        let receiver = bound(to, destination)?;
         let sender = socket(from, source)?;
         let address = address(&receiver)?;
         sender
@@ -47,18 +57,26 @@ impl Flow {
         address(&self.receiver).map(|address| address.port())
     }
 
-    /// Sends `count` datagrams of `bytes`, while a second thread reads each as it comes; at most [`WINDOW`]
-    /// are unread at any time, so none is dropped. `Ok` says that all were read, in order.
+    /// Sends `count` datagrams of `bytes`, while a second thread reads each as it comes; so few are unread at any
+    /// time that none is dropped. `Ok` says that all were read, in order.
     pub fn deliver(&self, count: u64, bytes: usize) -> Result<(), LabError> {
+        self.deliver_within(WINDOW, count, bytes)
+    }
+
+    /// … with at most `window` datagrams unread at any time.
+    pub fn deliver_within(&self, window: u64, count: u64, bytes: usize) -> Result<(), LabError> {
         let read = AtomicU64::new(0);
         thread::scope(|scope| {
-            let reader = scope.spawn(|| self.read(count, &read));
+            let reader = thread::Builder::new()
+                .name("reader".to_owned())
+                .spawn_scoped(scope, || self.read(count, &read))
+                .map_err(LabError::io("start a thread"))?;
             let mut sent = 0;
             let mut payload = vec![0; bytes.max(8)];
             let mut progress = (Instant::now(), 0);
             while sent < count && !reader.is_finished() {
                 let arrived = read.load(Ordering::Acquire);
-                if sent - arrived >= WINDOW {
+                if sent - arrived >= window {
                     if arrived != progress.1 {
                         progress = (Instant::now(), arrived);
                     } else if progress.0.elapsed() > PATIENCE {
@@ -181,9 +199,13 @@ fn reported(error: &io::Error) -> bool {
 
 /// A socket bound to an address of the namespace, on a port that the kernel chooses.
 pub fn socket(netns: &Netns, address: IpAddr) -> Result<UdpSocket, LabError> {
+    bound(netns, (address, 0).into())
+}
+
+fn bound(netns: &Netns, address: SocketAddr) -> Result<UdpSocket, LabError> {
     netns.enter(|| {
         let socket =
-            UdpSocket::bind((address, 0)).map_err(LabError::io(format!("bind to {address}")))?;
+            UdpSocket::bind(address).map_err(LabError::io(format!("bind to {address}")))?;
         socket
             .set_read_timeout(Some(PATIENCE))
             .and_then(|()| socket.set_write_timeout(Some(PATIENCE)))
