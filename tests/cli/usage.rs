@@ -75,15 +75,10 @@ fn a_file_that_cannot_be_written_exits_with_1() {
 
 #[test]
 fn an_unknown_namespace_is_named() {
-    for option in ["--netns", "--bookends"] {
-        let output = pktjourney(&["trace", "--duration", "1s", option, "pj-no-such"]);
-        let text = complaints(&output);
-        assert!(
-            matches!(output.status.code(), Some(1 | 2)),
-            "{option}: {text}"
-        );
-        assert!(text.contains("pj-no-such"), "{option}: {text}");
-    }
+    let output = pktjourney(&["trace", "--duration", "1s", "--bookends", "pj-no-such"]);
+    let text = complaints(&output);
+    assert!(matches!(output.status.code(), Some(1 | 2)), "{text}");
+    assert!(text.contains("pj-no-such"), "{text}");
 }
 
 #[test]
@@ -96,12 +91,12 @@ fn check_says_what_this_kernel_allows() {
     }
     let output = pktjourney(&["check", "--json"]);
     assert_eq!(output.status.code(), Some(0), "{}", complaints(&output));
-    let first = output
-        .stdout
-        .split(|&byte| byte == b'\n')
-        .next()
-        .unwrap_or(&[]);
-    let session: serde_json::Value = serde_json::from_slice(first).expect("JSON");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let session = text
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"))
+        .find(|line| line["type"] == "session")
+        .expect("a session");
     assert!(
         session["attach_plan"]
             .as_array()
