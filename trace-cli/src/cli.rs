@@ -238,6 +238,8 @@ pub(crate) struct ProbeArgs {
     #[arg(long, value_name = "NAME", help_heading = "Probes")]
     pub(crate) bookends: Vec<String>,
     /// Size of each CPU's buffer between kernel and pktjourney, in bytes or as 512K, 4M; a power of two
-    #[arg(long, value_name = "SIZE", default_value = "4M", value_parser = value::buffer_size, help_heading = "Limits")]
-    pub(crate) buffer_size: u32,
+    ///
+    /// Without it, 64M are shared out among the CPUs: at most 32M, at least 1M for each.
+    #[arg(long, value_name = "SIZE", value_parser = value::buffer_size, help_heading = "Limits")]
+    pub(crate) buffer_size: Option<u32>,
 }

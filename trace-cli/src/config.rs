@@ -233,13 +233,20 @@ fn capture(
     })
 }
 
+/// 64 MiB for all CPUs: half a second of what a busy CPU sends, and no more memory on a large machine.
+fn default_ring() -> u32 {
+    const ALL: u32 = 64 << 20;
+    let cpus = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
+    (ALL / cpus.next_power_of_two()).clamp(1 << 20, 32 << 20)
+}
+
 fn probes(args: ProbeArgs) -> Probes {
     let mut kinds = args.probes;
     kinds.nf |= !args.bookends.is_empty();
     Probes {
         kinds,
         bookends: args.bookends,
-        ring_bytes: args.buffer_size,
+        ring_bytes: args.buffer_size.unwrap_or_else(default_ring),
     }
 }
 

@@ -16,6 +16,7 @@ pub mod journey;
 pub mod kernel;
 pub mod lab;
 pub mod pipeline;
+pub mod place;
 pub mod probe;
 pub mod selection;
 pub mod session;

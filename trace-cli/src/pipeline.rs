@@ -23,7 +23,7 @@ use crate::{
         probed::Probed,
     },
     kernel::symbols::Symbol,
-    selection,
+    place, selection,
     session::Session,
     sink::{End, Sink, Warning},
     source::item::Item,
@@ -198,7 +198,10 @@ impl<S: Sink> Pipeline<S> {
 
     fn give(&mut self, now: u64) -> io::Result<()> {
         self.last = now;
-        while let Some(journey) = self.assembler.pop() {
+        while let Some(mut journey) = self.assembler.pop() {
+            if let Some(drop) = &mut journey.drop {
+                place::refine(drop, &self.names);
+            }
             if !self.full() && selection::selects(&self.aim.selection, &journey, &self.names) {
                 self.take(&journey)?;
             }

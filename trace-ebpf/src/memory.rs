@@ -4,7 +4,7 @@
 use core::ffi::c_void;
 
 use aya_ebpf::{
-    EbpfContext as _,
+    EbpfContext,
     helpers::bpf_probe_read_kernel,
     programs::{
         BtfTracePointContext, FEntryContext, FExitContext, ProbeContext, RawTracePointContext,
@@ -46,15 +46,13 @@ impl Memory for Helper {
 }
 
 /// A probe's context: its arguments, whichever kind it is.
-pub trait Probe {
+pub trait Probe: EbpfContext {
     /// How members of what the arguments point to are read.
     type Memory: Memory;
     /// Argument `n` as a pointer.
     fn pointer(&self, n: usize) -> *const c_void;
     /// Argument `n` as a number.
     fn number(&self, n: usize) -> u64;
-    /// The raw context, for helpers.
-    fn raw(&self) -> *mut c_void;
 }
 
 macro_rules! probe {
@@ -68,10 +66,6 @@ macro_rules! probe {
             #[inline(always)]
             fn number(&self, n: usize) -> u64 {
                 self.arg(n)
-            }
-            #[inline(always)]
-            fn raw(&self) -> *mut c_void {
-                self.as_ptr()
             }
         }
     };
@@ -90,10 +84,6 @@ impl Probe for ProbeContext {
     #[inline(always)]
     fn number(&self, n: usize) -> u64 {
         self.arg(n).unwrap_or(0)
-    }
-    #[inline(always)]
-    fn raw(&self) -> *mut c_void {
-        self.as_ptr()
     }
 }
 
@@ -124,8 +114,10 @@ impl Probe for NetfilterContext {
     fn number(&self, _n: usize) -> u64 {
         0
     }
-    #[inline(always)]
-    fn raw(&self) -> *mut c_void {
+}
+
+impl EbpfContext for NetfilterContext {
+    fn as_ptr(&self) -> *mut c_void {
         self.0
     }
 }

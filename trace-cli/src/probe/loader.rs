@@ -9,6 +9,7 @@ use aya::{
         BtfTracePoint, FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint, links::FdLink,
     },
 };
+use aya_log::EbpfLogger;
 use trace_ebpf::{COUNTERS, Config, Hook, Offsets};
 
 use crate::kernel::netns;
@@ -73,6 +74,7 @@ pub struct Loaded {
     /// One ring for each CPU.
     pub rings: Vec<RingBuf<MapData>>,
     ebpf: Ebpf,
+    log: Option<EbpfLogger<ToStderr>>,
     cpus: Vec<u32>,
     links: Vec<FdLink>,
     bookends: Vec<OwnedFd>,
@@ -86,7 +88,7 @@ pub fn load(options: &Options) -> Result<Loaded, Error> {
         .btf(Some(&btf))
         .override_global("OFFSETS", &options.offsets, true)
         .override_global("CONFIG", &options.config, true)
-        .override_global("AYA_LOG_LEVEL", &log_level, false)
+        .override_global(aya_log::LEVEL, &log_level, false)
         .load(OBJECT)
         .map_err(|error| Error::Object(Box::new(error)))?;
 
@@ -124,14 +126,40 @@ pub fn load(options: &Options) -> Result<Loaded, Error> {
             first.unwrap_or_else(|| "no hook was tried".to_owned()),
         ));
     }
+    let log = if options.log {
+        open_log(&mut ebpf)
+    } else {
+        None
+    };
     Ok(Loaded {
         plan,
+        log,
         rings,
         ebpf,
         cpus,
         links,
         bookends,
     })
+}
+
+/// What the programs say about themselves goes to stderr, as the kernel side's own lines.
+#[derive(Debug)]
+struct ToStderr;
+
+impl log::Log for ToStderr {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+    #[expect(clippy::print_stderr, reason = "diagnostics belong there")]
+    fn log(&self, record: &log::Record<'_>) {
+        eprintln!("ebpf {}: {}", record.level(), record.args());
+    }
+    fn flush(&self) {}
+}
+
+/// None where no program that was kept can log.
+fn open_log(ebpf: &mut Ebpf) -> Option<EbpfLogger<ToStderr>> {
+    EbpfLogger::init_with_logger(ebpf, ToStderr).ok()
 }
 
 fn map_error<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
@@ -363,9 +391,10 @@ fn plain(error: &io::Error) -> String {
 }
 
 fn attach_bookends(options: &Options, ebpf: &Ebpf, rows: &mut Vec<Row>) -> Vec<OwnedFd> {
-    let globals: [(&'static str, &[u8]); 2] = [
+    let globals: [(&'static str, &[u8]); 3] = [
         ("OFFSETS", bytes_of(&options.offsets)),
         ("CONFIG", bytes_of(&options.config)),
+        (aya_log::LEVEL, if options.log { &[0xff] } else { &[0] }),
     ];
     let mut held = Vec::new();
     let programs = Bookends::load(OBJECT, &globals, ebpf);
@@ -438,6 +467,13 @@ impl Loaded {
             };
             // a CPU that has gone offline has nothing to send
             let _ = program.test_run(options);
+        }
+    }
+
+    /// Prints what the programs have logged (`-vv`).
+    pub fn print_log(&mut self) {
+        if let Some(log) = &mut self.log {
+            log.flush();
         }
     }
 

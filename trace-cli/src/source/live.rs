@@ -61,6 +61,7 @@ impl Live {
     pub fn turn<E>(&mut self, mut each: impl FnMut(Item<'_>) -> Result<(), E>) -> Result<(), E> {
         // Slots that were last touched well before `now` are in the rings after the sweep.
         let now = monotonic_ns();
+        self.loaded.print_log();
         self.loaded.sweep(false);
         self.drain(now, &mut each)?;
         each(Item::Tick {

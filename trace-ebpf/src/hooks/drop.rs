@@ -1,6 +1,7 @@
 //! A packet is freed: after use, or thrown away.
 
 use aya_ebpf::helpers::generated::{bpf_get_stack, bpf_probe_read_kernel};
+use aya_log_ebpf::{debug, warn};
 use trace_ebpf::{Counter, DropHead, Hook, Kind, MAX_STACK};
 
 use super::{alone, visit_argument};
@@ -64,12 +65,13 @@ pub fn drop<P: Probe>(probe: &P) {
 
         let Some(record) = reserve::<Record>() else {
             count(Counter::RecordsLost);
+            warn!(probe, "drop: no room in the ring");
             return;
         };
         let mut depth = 0;
         if config!(stacks) != 0 {
             let bytes = bpf_get_stack(
-                probe.raw(),
+                probe.as_ptr(),
                 (&raw mut (*record).stack).cast(),
                 (MAX_STACK * 8) as u32,
                 0,
@@ -112,5 +114,9 @@ pub fn drop<P: Probe>(probe: &P) {
         core::ptr::write_volatile((&raw mut head.location).cast(), probe.pointer(1));
         (*record).head = head;
         submit(record);
+        debug!(
+            probe,
+            "drop: reason {}, {} return addresses", head.reason, head.depth
+        );
     }
 }

@@ -13,6 +13,8 @@ use core::{
     ptr::{addr_of, addr_of_mut, read_volatile, write_volatile},
 };
 
+use aya_log_ebpf::debug;
+
 use crate::{
     maps::{Cpu, this_cpu},
     memory::{Memory, Probe},
@@ -35,9 +37,9 @@ pub fn alone<R: Default>(body: impl FnOnce(*mut Cpu) -> R) -> Option<R> {
     }
 }
 
-/// Stamps a live sk_buff.
+/// Stamps a live sk_buff; false if this interrupted another hook.
 #[inline(always)]
-pub fn visit<M: Memory>(skb: *const c_void, what: Stamp, detail: Detail) {
+pub fn visit<M: Memory>(skb: *const c_void, what: Stamp, detail: Detail) -> bool {
     // SAFETY: `skb` is the hook's argument.
     let taken = alone(|cpu| unsafe {
         stamp::<M>(cpu, skb, what, detail);
@@ -46,10 +48,13 @@ pub fn visit<M: Memory>(skb: *const c_void, what: Stamp, detail: Detail) {
         // SAFETY: as above.
         unsafe { nested::<M>(skb, what.hook as u32, &detail) }
     }
+    taken.is_some()
 }
 
 /// [`visit`] for a hook whose argument `n` is the sk_buff.
 #[inline(always)]
 pub fn visit_argument<P: Probe>(probe: &P, n: usize, what: Stamp) {
-    visit::<P::Memory>(probe.pointer(n), what, Detail::default());
+    if !visit::<P::Memory>(probe.pointer(n), what, Detail::default()) {
+        debug!(probe, "hook {} interrupted another one", what.hook as u8);
+    }
 }

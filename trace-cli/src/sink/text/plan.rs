@@ -21,6 +21,7 @@ const COLUMNS: &[(&str, Align)] = &[
 pub(super) fn announce(out: &mut dyn Write, session: &Session) -> io::Result<()> {
     let attached = units::counted(session.attached() as u64, "probe");
     let unseen = match session.not_probed.len() {
+        _ if session.command == "drops" => "drops only".to_owned(),
         0 => "every stage is visible".to_owned(),
         count => format!("{} not visible here", units::counted(count as u64, "stage")),
     };
