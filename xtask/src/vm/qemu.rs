@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{self, Read, Write as _},
+    io::{self, BufRead, BufReader, Read, Write as _},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -75,8 +75,14 @@ pub fn boot(mut qemu: Command, boot: &Boot<'_>) -> Result<Ended> {
         });
     }
     let mut child = qemu.spawn().context("QEMU does not start")?;
-    let out = child.stdout.take().map(|pipe| pass_on(pipe, io::stdout()));
-    let err = child.stderr.take().map(|pipe| pass_on(pipe, io::stderr()));
+    let out = child
+        .stdout
+        .take()
+        .map(|pipe| pass_on(pipe, io::stdout(), false));
+    let err = child
+        .stderr
+        .take()
+        .map(|pipe| pass_on(pipe, io::stderr(), true));
     let limit = Instant::now() + boot.timeout;
     let mut stopped = None;
     let status = loop {
@@ -100,6 +106,10 @@ pub fn boot(mut qemu: Command, boot: &Boot<'_>) -> Result<Ended> {
     };
     let stdout = joined(out);
     joined(err);
+    // QEMU hears Ctrl-C too, and may be gone before we look.
+    if INTERRUPTED.load(Ordering::Relaxed) {
+        bail!("interrupted; the guest is stopped");
+    }
     if let Some(why) = stopped {
         show_console(&console);
         bail!("{why}");
@@ -180,24 +190,35 @@ fn arguments(qemu: &mut Command, boot: &Boot<'_>, console: &Path) {
     }
 }
 
+/// Reads QEMU's word on the two cards' wire having no third end, which comes first and is as meant;
+/// gives what else came instead.
+fn without_warning(pipe: &mut impl BufRead) -> Vec<u8> {
+    let mut first = Vec::new();
+    // What cannot be read here cannot be read by the caller either.
+    let _ = pipe.read_until(b'\n', &mut first);
+    if first.starts_with(b"qemu-system-x86_64: warning: hub ") {
+        first.clear();
+    }
+    first
+}
+
 /// Copies what comes in to where we write, and keeps it.
 fn pass_on(
-    mut from: impl Read + Send + 'static,
+    from: impl Read + Send + 'static,
     mut to: impl io::Write + Send + 'static,
+    warns: bool,
 ) -> JoinHandle<Vec<u8>> {
     thread::spawn(move || {
-        let mut kept = Vec::new();
+        let mut from = BufReader::new(from);
+        let mut kept = if warns {
+            without_warning(&mut from)
+        } else {
+            Vec::new()
+        };
+        let _ = to.write_all(&kept).and_then(|()| to.flush());
         let mut buffer = [0; 16 * 1024];
         while let Ok(read @ 1..) = from.read(&mut buffer) {
-            let mut chunk = &buffer[..read];
-            // QEMU's word on the two cards' wire having no third end comes first, and is as meant.
-            if kept.is_empty() && chunk.starts_with(b"qemu-system-x86_64: warning: hub ") {
-                let end = chunk
-                    .iter()
-                    .position(|b| *b == b'\n')
-                    .map_or(chunk.len(), |i| i + 1);
-                chunk = &chunk[end..];
-            }
+            let chunk = &buffer[..read];
             // A reader that has gone does not stop the guest.
             let _ = to.write_all(chunk).and_then(|()| to.flush());
             kept.extend_from_slice(chunk);
