@@ -735,7 +735,7 @@ impl Assembler {
             }
             None if data => {
                 if let Some(sending) = self.sockets.sending(sk, seq) {
-                    add_sending(open, sending);
+                    add_sending(open, sending, self.probed);
                 }
             }
             None => {}
@@ -861,7 +861,7 @@ impl Assembler {
                     .send(record.sk, record.seq, record.len, at, sending)
                 {
                     if let Some(open) = self.slab.get_mut(journey) {
-                        add_sending(open, sending);
+                        add_sending(open, sending, self.probed);
                     }
                 }
             }
@@ -1081,9 +1081,12 @@ fn late_stamp(open: &mut Open, point: Point, time: u64, cpu: u16, place: Place, 
 
 /// The `send()` that wrote a TCP segment's bytes, for one that was sent later (by an ACK, by the pacing
 /// timer): it was called, all was copied when it returned, and the segment left from the write queue.
-fn add_sending(open: &mut Open, sending: Sending) {
+///
+/// One that was sent inside `send()` carries these stamps itself.
+fn add_sending(open: &mut Open, sending: Sending, probed: Probed) {
     let first = open.first_time();
-    if open.retransmitted || open.ever.has(Point::Send) || sending.start > first {
+    let inside = open.ever.has(Point::Send) || open.ever.has(Point::SocketWrite);
+    if open.retransmitted || inside || sending.start > first {
         return;
     }
     open.sender = sending.pid;
@@ -1099,6 +1102,11 @@ fn add_sending(open: &mut Open, sending: Sending) {
         };
         open.stamp(stamp, place);
     };
+    if !probed.has(Hook::Send) {
+        // then it is the time of the first copy
+        add(Point::SocketWrite, sending.start);
+        return;
+    }
     add(Point::Send, sending.start);
     if let Some(end) = sending
         .end
