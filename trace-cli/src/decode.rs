@@ -115,6 +115,23 @@ impl Segment {
             .filter_map(|entry| item(entry, self.t0))
     }
 
+    /// Takes the last entry off, as a segment of its own without headers, if there are others.
+    pub fn split_last(&mut self) -> Option<Self> {
+        if self.count < 2 {
+            return None;
+        }
+        let last = *self.entries().last()?;
+        self.count -= 1;
+        let mut entries = [Entry::default(); MAX_ENTRIES];
+        entries[0] = last;
+        Some(Self {
+            packet: None,
+            entries,
+            count: 1,
+            ..*self
+        })
+    }
+
     /// The entries as they came, for recordings.
     pub fn entries(&self) -> &[Entry] {
         &self.entries[..usize::from(self.count)]

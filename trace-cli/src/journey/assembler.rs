@@ -156,7 +156,20 @@ impl Assembler {
     }
 
     /// Takes a record, from any ring.
-    pub fn push(&mut self, record: Record) {
+    pub fn push(&mut self, mut record: Record) {
+        if let Record::Segment(segment) = &mut record
+            && let Some(time) = end_after_transport(segment)
+            && let Some(end) = segment.split_last()
+        {
+            self.push_held(record);
+            let cpu = end.cpu;
+            self.hold.push(time, cpu, Record::Segment(end));
+            return;
+        }
+        self.push_held(record);
+    }
+
+    fn push_held(&mut self, record: Record) {
         let (time, cpu) = match &record {
             Record::Segment(s) => (own_time(s), s.cpu),
             Record::Drop(d) => (d.time, d.cpu),
@@ -619,9 +632,11 @@ impl Assembler {
             return;
         }
         // Memory is used again: without the kernel's word that it is a clone, the headers decide.
+        let cloned = segment.flags & flags::CLONED != 0;
         let clone = match (open.flow, other.flow) {
-            (Some(a), Some(b)) => flow::may_be_same_packet(&a, &b),
-            _ => segment.flags & flags::CLONED != 0,
+            (Some(a), Some(b)) if cloned => flow::may_be_same_packet(&a, &b),
+            (Some(a), Some(b)) => a == b,
+            _ => cloned,
         };
         if !clone {
             return;
@@ -1047,6 +1062,31 @@ fn own_time(segment: &Segment) -> u64 {
     own.unwrap_or(segment.t0)
 }
 
+/// When a packet ended that was at its transport protocol before, in one segment. The socket had it in
+/// between, other CPUs and `recv()` may have dealt with it, and their records belong before its end: the slot
+/// waits for it for as long as no other packet needs it, and a packet that was read is freed on the CPU
+/// that allocated it (`skb_attempt_defer_free` → `skb_defer_free_flush`).
+fn end_after_transport(segment: &Segment) -> Option<u64> {
+    // The end is the very last entry.
+    let Some(Item::Stamp { hook, .. }) = segment.items().last() else {
+        return None;
+    };
+    if !matches!(hook, Hook::Consume | Hook::Drop) {
+        return None;
+    }
+    let stamps = segment.items().filter_map(|item| match item {
+        Item::Stamp { hook, time, a, b } => Some((Point::of(hook, a, b), time)),
+        _ => None,
+    });
+    let (mut before, mut last) = (None, None);
+    for stamp in stamps {
+        before = last.replace(stamp);
+    }
+    let (_, time) = last?;
+    let point = before?.0?;
+    (TRANSPORT.has(point) && point != Point::Copy).then_some(time)
+}
+
 /// Where a stamp was taken. `skb->dev` says it, but not always: a stamp taken alone
 /// ([`flags::NESTED`]) carries no place, and once a socket has the packet the field is used for something
 /// else (`udp_set_dev_scratch`). Then it is where it was last seen.
@@ -1090,6 +1130,10 @@ fn add_sending(open: &mut Open, sending: Sending, probed: Probed) {
         return;
     }
     open.sender = sending.pid;
+    // Where send() itself is not probed its time is that of the copying, which the segment has.
+    if open.ever.has(Point::SocketWrite) {
+        return;
+    }
     let place = open.places.first().copied().unwrap_or_default();
     let mut add = |point, time| {
         let stamp = Stamp {

@@ -83,12 +83,16 @@ pub(super) fn may_be_same_packet(a: &Flow, b: &Flow) -> bool {
     {
         return false;
     }
+    // One of the two may have been read before the identification was chosen.
+    let ids = match (a.ip_id, b.ip_id) {
+        (Some(x), Some(y)) if x != 0 && y != 0 => Some(x == y),
+        _ => None,
+    };
     if let (Some(x), Some(y)) = (a.tcp, b.tcp) {
-        return x.seq == y.seq;
+        return x.seq == y.seq && ids != Some(false);
     }
-    match (a.ip_id, b.ip_id) {
-        // One of the two may have been read before the identification was chosen.
-        (Some(x), Some(y)) if x != 0 && y != 0 => x == y,
+    match ids {
+        Some(same) => same,
         _ => a.source == b.source || a.destination == b.destination,
     }
 }
