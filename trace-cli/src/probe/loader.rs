@@ -270,7 +270,7 @@ impl Attacher<'_> {
     fn program(&mut self, spec: &Spec, target: &str, kind: Kind) -> Result<(), String> {
         let name = format!("{}_{kind}", spec.name);
         let Some(program) = self.ebpf.program_mut(&name) else {
-            return Err(format!("there is no program {name}"));
+            return Err("this kind cannot tell which packet it is about".to_owned());
         };
         let result = (|| -> Result<(), ProgramError> {
             match kind {

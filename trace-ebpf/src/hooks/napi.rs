@@ -126,7 +126,8 @@ pub fn napi_poll<P: Probe>(probe: &P) {
                 count(Counter::RecordsLost);
             }
         }
-        (*cpu).poll_start = time;
+        // Outside of a softirq (threaded NAPI, busy polling) nothing says when the next poll begins.
+        (*cpu).poll_start = if (*cpu).softirq_time != 0 { time } else { 0 };
         (*cpu).first_poll = 0;
         (*cpu).poll_used = 0;
         (*cpu).poll_number += 1;
