@@ -162,18 +162,17 @@ pub extern "C" fn nf_last(context: *mut c_void) -> i32 {
     1
 }
 
-/// Run by user space on each CPU: sends slots that nobody has touched for 10 ms.
+/// Run by user space on each CPU: sends the slots that are idle, or half as old as user space waits
+/// (`journey::assembler::Limits::hold_ns`). 1 when it could not.
 #[raw_tracepoint]
 pub fn sweep(_context: RawTracePointContext) -> i32 {
-    segment::sweep(10_000_000);
-    0
+    i32::from(!segment::sweep(10_000_000, 50_000_000))
 }
 
 /// Run by user space on each CPU when the trace ends: sends every slot.
 #[raw_tracepoint]
 pub fn sweep_all(_context: RawTracePointContext) -> i32 {
-    segment::sweep(0);
-    0
+    i32::from(!segment::sweep(0, 0))
 }
 
 #[cfg(target_arch = "bpf")]

@@ -706,20 +706,22 @@ pub unsafe fn nested<M: Memory>(skb: *const c_void, hook: u32, detail: &Detail) 
     }
 }
 
-/// Sends the slots that nobody has touched for a while, so that user space need not wait for them.
-/// Run on each CPU by user space (`BPF_PROG_TEST_RUN`), a few times a second while there is traffic.
-pub fn sweep(older_than: u64) {
-    let Some(cpu) = this_cpu() else { return };
+/// Sends the slots that nobody has touched for `idle` ns, and those that were opened `age` ns ago, so that
+/// user space knows how long it has to wait for them. Run on each CPU by user space (`BPF_PROG_TEST_RUN`), many
+/// times a second while there is traffic. False when it interrupted a hook, and could do nothing.
+pub fn sweep(idle: u64, age: u64) -> bool {
+    let Some(cpu) = this_cpu() else { return false };
     // SAFETY: the busy flag keeps others out; the index is bounded by the loop.
     unsafe {
         if read_volatile(addr_of!((*cpu).busy)) != 0 {
-            return;
+            return false;
         }
         write_volatile(addr_of_mut!((*cpu).busy), 1);
         let time = now();
         for index in 0..SLOTS_PER_CPU as usize {
             let slot = addr_of_mut!((*cpu).slots).cast::<Slot>().add(index);
-            if (*slot).head.skb != 0 && time - (*slot).last >= older_than {
+            let held = (*slot).head.skb != 0;
+            if held && (time - (*slot).last >= idle || time - (*slot).head.t0 >= age) {
                 if (*slot).ignored == 0 {
                     flush(slot);
                 } else {
@@ -728,5 +730,6 @@ pub fn sweep(older_than: u64) {
             }
         }
         write_volatile(addr_of_mut!((*cpu).busy), 0);
+        true
     }
 }

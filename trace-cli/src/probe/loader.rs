@@ -6,7 +6,8 @@ use aya::{
     Btf, Ebpf, EbpfLoader, include_bytes_aligned,
     maps::{ArrayOfMaps, Map, MapData, PerCpuArray, RingBuf},
     programs::{
-        BtfTracePoint, FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint, links::FdLink,
+        BtfTracePoint, FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint,
+        RawTracePointRunOptions, TestRun as _, links::FdLink,
     },
 };
 use aya_log::EbpfLogger;
@@ -450,24 +451,23 @@ fn bytes_of<T: aya::Pod>(value: &T) -> &[u8] {
 }
 
 impl Loaded {
-    /// Sends the slots that nobody has touched for a while (or, at the end, all of them).
-    pub fn sweep(&mut self, all: bool) {
-        use aya::programs::{RawTracePointRunOptions, TestRun as _};
+    /// Sends the slots that nobody has touched for a while (or, at the end, all of them). False when a CPU
+    /// could not be swept, because a hook was at work there.
+    pub fn sweep(&mut self, all: bool) -> bool {
         let name = SWEEPERS[usize::from(all)];
-        let Some(program) = self.ebpf.program(name) else {
-            return;
-        };
-        let Ok(program): Result<&RawTracePoint, _> = program.try_into() else {
-            return;
-        };
-        for &cpu in &self.cpus {
-            let options = RawTracePointRunOptions {
-                args: [0; 12],
-                cpu: Some(cpu),
+        let program = self.ebpf.program(name);
+        let program: Option<&RawTracePoint> = program.and_then(|program| program.try_into().ok());
+        let Some(program) = program else { return false };
+        self.cpus.iter().all(|&cpu| {
+            let run = || {
+                program.test_run(RawTracePointRunOptions {
+                    args: [0; 12],
+                    cpu: Some(cpu),
+                })
             };
-            // a CPU that has gone offline has nothing to send
-            let _ = program.test_run(options);
-        }
+            // A hook takes well under a microsecond. A CPU that has gone offline has nothing to send.
+            (0..8).any(|_| run().map_or(true, |result| result.return_value == 0))
+        })
     }
 
     /// Prints what the programs have logged (`-vv`).

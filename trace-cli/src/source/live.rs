@@ -21,6 +21,8 @@ pub struct Live {
     /// Readable when a ring is half full: the programs wake nobody before.
     late: AsyncFd<std::os::fd::OwnedFd>,
     last_record: u64,
+    /// When every CPU was swept last.
+    swept: u64,
 }
 
 impl Live {
@@ -38,6 +40,7 @@ impl Live {
             // SAFETY: the descriptor is owned by this AsyncFd and never replaced.
             late: unsafe { AsyncFd::register_with_interest(late, tokio::io::Interest::READABLE) }?,
             last_record: 0,
+            swept: monotonic_ns(),
         })
     }
 
@@ -59,13 +62,16 @@ impl Live {
 
     /// Hands on everything the programs have written until now, then a tick.
     pub fn turn<E>(&mut self, mut each: impl FnMut(Item<'_>) -> Result<(), E>) -> Result<(), E> {
-        // Slots that were last touched well before `now` are in the rings after the sweep.
+        // What is older than a sweep's age at `now` is in the rings after it; the stream's time stands still
+        // while a CPU could not be swept.
         let now = monotonic_ns();
         self.loaded.print_log();
-        self.loaded.sweep(false);
+        if self.loaded.sweep(false) {
+            self.swept = now;
+        }
         self.drain(now, &mut each)?;
         each(Item::Tick {
-            now,
+            now: self.swept,
             counters: self.counters(),
         })
     }
