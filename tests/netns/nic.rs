@@ -57,6 +57,7 @@ fn from_interrupt_to_completion() -> Result<(), LabError> {
     let flow = Flow::open(&cards.a, source, &cards.b, to)?;
     let tracer = Tracer::start(&[&cards.a, &cards.b], &[&format!("udp and host {to}")]);
     flow.deliver(COUNT, 100)?;
+    std::thread::sleep(std::time::Duration::from_millis(500));
     let trace = tracer.finish();
     let of = |direction: &str, outcome: &str| -> Vec<&Journey> {
         trace
@@ -66,12 +67,14 @@ fn from_interrupt_to_completion() -> Result<(), LabError> {
             .collect()
     };
     let (sent, delivered) = (of("transmit", "sent"), of("receive", "delivered"));
-    assert_eq!(
-        (sent.len() as u64, delivered.len() as u64),
-        (COUNT, COUNT),
-        "{}",
-        trace.summary()
-    );
+    // A driver frees what it has sent when it likes: the last few packets may still be the card's.
+    let pending = of("transmit", "unfinished");
+    let at_the_card =
+        |journey: &&&Journey| journey.stages.last().is_some_and(|s| s.stage == "driver");
+    let pending = pending.iter().filter(at_the_card).count();
+    assert_eq!((sent.len() + pending) as u64, COUNT, "{}", trace.summary());
+    assert!(pending <= 8, "{}", trace.summary());
+    assert_eq!(delivered.len() as u64, COUNT, "{}", trace.summary());
     assert_all(
         &trace,
         &sent,
