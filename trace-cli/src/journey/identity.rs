@@ -46,6 +46,9 @@ pub(super) struct Sight<'a> {
     pub late: bool,
 }
 
+/// Longest time that one CPU spends between two hooks of one packet in one function call.
+const AT_ONCE_NS: u64 = 1_000_000;
+
 const GIVEN: Points = Points::of(&[Point::StartXmit, Point::XmitDone]);
 
 /// What `sight` is to `open`.
@@ -148,7 +151,17 @@ fn turns(open: &Open, sight: &Sight<'_>) -> bool {
         (_, None) => true,
         (None, Some(_)) => false,
     };
-    routed || sight.place.ifindex != place.ifindex && sight.place.netns == place.netns
+    routed
+        || sight.place.ifindex != place.ifindex
+            && sight.place.netns == place.netns
+            && at_once(open, sight)
+}
+
+/// On the CPU that has the packet, while it has it.
+fn at_once(open: &Open, sight: &Sight<'_>) -> bool {
+    open.last.is_some_and(|(_, time, cpu)| {
+        cpu == sight.cpu && sight.time.saturating_sub(time) < AT_ONCE_NS
+    })
 }
 
 fn next_leg(same: bool) -> Verdict {
@@ -209,7 +222,7 @@ fn arrival(open: &Open, sight: &Sight<'_>, same: bool) -> Verdict {
             if open.seen.meets(TRANSPORT) {
                 Verdict::NewLife
             } else {
-                next_leg(same)
+                next_leg(same && at_once(open, sight))
             }
         }
         Side::Receive if place.ifindex != sight.place.ifindex => {
