@@ -687,6 +687,18 @@ impl Assembler {
                 open.sk_in = sk;
             }
         }
+        if !open.is_tcp()
+            && open.passed_transport()
+            && let Some(flow) = open.current_flow().copied().filter(flow::is_udp)
+        {
+            let netns = open.current_place().netns;
+            if open.sk_in == 0 {
+                let known = self.connections.datagram_receiver(netns, &flow);
+                open.sk_in = known.unwrap_or(0);
+            } else if open.seen.has(Point::Queued) && flow::is_unicast(&flow) {
+                self.connections.datagram(netns, &flow, open.sk_in);
+            }
+        }
         if !open.is_open() {
             self.register(journey);
             return;
@@ -706,7 +718,7 @@ impl Assembler {
             && !open.datagram
             && open.side == Side::Receive
             && open.sk_in != 0
-            && open.seen.has(Point::Queued)
+            && open.passed_transport()
         {
             open.datagram = true;
             let sk = open.sk_in;

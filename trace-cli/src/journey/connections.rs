@@ -43,7 +43,19 @@ impl Key {
     }
 }
 
-/// TCP sockets by connection.
+impl Key {
+    /// A datagram socket gets what any sender sends to its address and port.
+    fn datagram(netns: u32, flow: &Flow) -> Option<Self> {
+        Some(Self {
+            netns,
+            source: flow.destination,
+            destination: flow.destination,
+            ports: (0, flow.ports?.1),
+        })
+    }
+}
+
+/// Sockets by connection.
 #[derive(Default, Debug)]
 pub(super) struct Connections {
     sockets: HashMap<Key, u64>,
@@ -59,6 +71,16 @@ impl Connections {
     /// `sk` sent a packet with these headers.
     pub(super) fn sent(&mut self, netns: u32, flow: &Flow, sk: u64) {
         self.learn(Key::leaving(netns, flow), sk);
+    }
+
+    /// `sk` got a datagram with these headers.
+    pub(super) fn datagram(&mut self, netns: u32, flow: &Flow, sk: u64) {
+        self.learn(Key::datagram(netns, flow), sk);
+    }
+
+    /// The socket that datagrams with these headers are for.
+    pub(super) fn datagram_receiver(&self, netns: u32, flow: &Flow) -> Option<u64> {
+        self.sockets.get(&Key::datagram(netns, flow)?).copied()
     }
 
     fn learn(&mut self, key: Option<Key>, sk: u64) {

@@ -41,6 +41,19 @@ pub(super) fn is_tcp(flow: &Flow) -> bool {
     flow.protocol == TCP
 }
 
+/// Whether this is UDP.
+pub(super) fn is_udp(flow: &Flow) -> bool {
+    flow.protocol == UDP
+}
+
+/// Whether it is for one host.
+pub(super) fn is_unicast(flow: &Flow) -> bool {
+    match flow.destination {
+        IpAddr::V4(to) => !to.is_multicast() && !to.is_broadcast(),
+        IpAddr::V6(to) => !to.is_multicast(),
+    }
+}
+
 /// Sequence numbers that the segment takes: its payload, and one each for SYN and FIN.
 pub(super) fn sequence_length(tcp: &TcpSegment) -> u32 {
     tcp.payload

@@ -1,6 +1,6 @@
 //! How a journey ended.
 
-use super::flow::is_echo_reply;
+use super::flow::{is_echo_reply, is_udp, is_unicast};
 use super::model::{Outcome, TcpSegment, Unfinished};
 use super::open::{Open, Side};
 use super::point::{Point, Points, TRANSPORT};
@@ -17,6 +17,9 @@ pub(super) fn consumed(open: &Open) -> Outcome {
         // the checksum while copying (skb_copy_and_csum_datagram_msg) passes no tracepoint.
         Side::Receive if open.seen.has(Point::Copy) => Outcome::Delivered,
         Side::Receive if open.seen.meets(AT_SOCKET) && !open.is_bare_tcp() => Outcome::Delivered,
+        // A datagram for one host that reached UDP is dropped or read, nothing else: __udp4_lib_rcv consumes only
+        // multicast that nobody asked for. That it was queued can have gone unseen.
+        Side::Receive if open.passed_transport() && is_datagram(open) => Outcome::Delivered,
         // icmp_rcv, arp_process, tcp_rcv_state_process: by the kernel itself.
         Side::Receive => Outcome::Consumed,
         // The driver's transmit completion.
@@ -69,6 +72,11 @@ pub(super) fn ends_unseen(open: &Open) -> bool {
 /// As [`ends_unseen`], and soon: all but a FIN, which is kept until the socket is closed.
 pub(super) fn ends_soon(open: &Open) -> bool {
     ends_unseen(open) && !is_bare_fin(open)
+}
+
+fn is_datagram(open: &Open) -> bool {
+    open.current_flow()
+        .is_some_and(|flow| is_udp(flow) && is_unicast(flow))
 }
 
 fn is_bare_fin(open: &Open) -> bool {

@@ -349,9 +349,10 @@ fn name(open: &Open, stamps: &[Stamp], from: &Stamp, to: &Stamp, probed: Probed)
         {
             StageName::SocketQueue
         }
-        // Out-of-order data waits without sk_data_ready; so does data below SO_RCVLOWAT.
+        // Out-of-order data waits without sk_data_ready; so does data below SO_RCVLOWAT, and what was read
+        // without its queueing being seen.
         Point::InLeave | Point::Transport | Point::TcpSocket | Point::TransportDone
-            if next == Point::Copy =>
+            if matches!(next, Point::Copy | Point::RecvDone) || read_at(open, next) =>
         {
             StageName::SocketQueue
         }
@@ -382,6 +383,11 @@ fn name(open: &Open, stamps: &[Stamp], from: &Stamp, to: &Stamp, probed: Probed)
         Point::Consume | Point::Drop if next == Point::RecvDone => StageName::Recv,
         Point::Consume | Point::Drop => StageName::Completion,
     }
+}
+
+/// Freed by its reader.
+fn read_at(open: &Open, next: Point) -> bool {
+    next == Point::Consume && open.outcome() == Some(Outcome::Delivered)
 }
 
 /// Whether the packet was on its way out of this leg already.
@@ -428,6 +434,9 @@ fn is_gap(open: &Open, from: &Stamp, to: &Stamp, probed: Probed) -> bool {
     match b {
         _ if inward && (TRANSPORT.has(b) || b == Point::RecvDone) => {
             swallowed_on_the_way_in(open, a, b, probed)
+        }
+        Point::Consume if inward && TRANSPORT.has(a) && a < Point::Queued && read_at(open, b) => {
+            true
         }
         // Ended on the way in: where that was is not known if nobody looks further along.
         Point::Consume | Point::Drop if inward && a >= Point::Receive && a < Point::Queued => {
