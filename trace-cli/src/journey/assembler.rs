@@ -31,7 +31,7 @@ use super::polls::Polls;
 use super::probed::Probed;
 use super::reorder::Hold;
 use super::slab::{NONE, Ref, Slab};
-use super::sockets::{Sending, Sockets};
+use super::sockets::{Fit, Sending, Sockets};
 use super::stages;
 
 /// How long a TCP segment without payload may be silent, once it reached its transport, before it counts
@@ -909,10 +909,24 @@ impl Assembler {
                 let Some(end) = record.end else { return };
                 let slab = &self.slab;
                 let fits = |r| {
-                    slab.get(r).is_some_and(|o| {
-                        let read = matches!(o.outcome(), None | Some(Outcome::Delivered));
-                        read && o.receiver_free() && o.at_socket().is_some_and(|t| t <= end)
-                    })
+                    let Some(open) = slab.get(r) else {
+                        return Fit::Gone;
+                    };
+                    match open.outcome() {
+                        None | Some(Outcome::Delivered) if open.receiver_free() => {}
+                        _ => return Fit::Gone,
+                    }
+                    // Copied with a stamp: then it is known who read it.
+                    if open.seen.has(Point::Copy) {
+                        let same = open.receiver == record.pid;
+                        return if same { Fit::This } else { Fit::NotYet };
+                    }
+                    // A reader on another CPU can be faster than sk_data_ready, so what counts is the
+                    // transport's first stamp.
+                    match open.reached_transport() {
+                        Some(time) if time <= end => Fit::This,
+                        _ => Fit::NotYet,
+                    }
                 };
                 if let Some(journey) = self.sockets.read_datagram(record.sk, fits) {
                     self.read_datagram(journey, end, record);

@@ -284,6 +284,15 @@ impl Open {
             .max()
     }
 
+    /// When its transport took it, in its current leg.
+    pub(super) fn reached_transport(&self) -> Option<u64> {
+        self.stamps
+            .iter()
+            .filter(|s| s.leg == self.leg && TRANSPORT.has(s.point))
+            .map(|s| s.time)
+            .min()
+    }
+
     pub(super) fn end(&mut self, outcome: Outcome, time: u64) {
         self.state = State::Ended { outcome, time };
     }

@@ -140,6 +140,17 @@ pub(super) struct Sockets {
     sent: Ranges<Ref>,
 }
 
+/// Whether a datagram in a socket's queue is the one that was read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Fit {
+    /// It is.
+    This,
+    /// It was not there yet, or another thread has it in hand.
+    NotYet,
+    /// It has left the queue.
+    Gone,
+}
+
 impl Sockets {
     /// A journey's bytes were queued on a socket.
     pub(super) fn wait(&mut self, sk: u64, seq: u32, len: u32, journey: Ref) {
@@ -219,13 +230,19 @@ impl Sockets {
     }
 
     /// `recv()` on a datagram socket returned with the oldest one in its queue that `fits`.
-    pub(super) fn read_datagram(&mut self, sk: u64, fits: impl Fn(Ref) -> bool) -> Option<Ref> {
+    pub(super) fn read_datagram(&mut self, sk: u64, fits: impl Fn(Ref) -> Fit) -> Option<Ref> {
         let queue = self.datagrams.get_mut(&sk)?;
-        let mut found = None;
-        while let Some(journey) = queue.pop_front() {
-            if fits(journey) {
-                found = Some(journey);
-                break;
+        let (mut found, mut at) = (None, 0);
+        while let Some(&journey) = queue.get(at) {
+            match fits(journey) {
+                Fit::This => {
+                    found = queue.remove(at);
+                    break;
+                }
+                Fit::NotYet => at += 1,
+                Fit::Gone => {
+                    queue.remove(at);
+                }
             }
         }
         if queue.is_empty() {

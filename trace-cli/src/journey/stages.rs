@@ -380,7 +380,9 @@ fn name(open: &Open, stamps: &[Stamp], from: &Stamp, to: &Stamp, probed: Probed)
         Point::XmitDone if next_leg => StageName::NapiSchedule,
         Point::XmitDone => StageName::Completion,
         // Datagrams without a copy stamp: freed, and recv() returns.
-        Point::Consume | Point::Drop if next == Point::RecvDone => StageName::Recv,
+        Point::Consume | Point::Drop if next == Point::RecvDone || !went_out(stamps, from) => {
+            StageName::Recv
+        }
         Point::Consume | Point::Drop => StageName::Completion,
     }
 }
