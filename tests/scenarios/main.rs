@@ -58,6 +58,7 @@ fn run(scenario: &Scenario, delivery: Delivery) -> (String, Assembler) {
         linger_ns: scenario.limits.linger_ns.unwrap_or(defaults.linger_ns),
     });
     assembler.set_probed(scenario.probed());
+    assembler.set_queue_purge(scenario.queue_purge);
     let mut steps: Vec<&Step> = scenario.step.iter().collect();
     if matches!(delivery, Delivery::OtherRingsFirst) {
         // One ring keeps its order; the rings come in another.

@@ -16,6 +16,8 @@ pub struct Scenario {
     /// Hooks that this kernel does not have.
     #[serde(default)]
     pub not_probed: Vec<String>,
+    /// The kernel's number for the drop reason QUEUE_PURGE.
+    pub queue_purge: Option<u32>,
     /// The order in which the records come is the point.
     #[serde(default)]
     pub arrival_matters: bool,

@@ -93,10 +93,7 @@ pub fn bytes(scenario: &Scenario, step: &Step) -> Vec<u8> {
         put(&mut out, &t0.to_ne_bytes());
         put(&mut out, &s.head.unwrap_or(s.skb + 0x1000).to_ne_bytes());
         put(&mut out, &s.sk.to_ne_bytes());
-        put(
-            &mut out,
-            &packet.map_or(0, |p| total_length(p)).to_ne_bytes(),
-        );
+        put(&mut out, &packet.map_or(0, total_length).to_ne_bytes());
         put(&mut out, &s.netns.to_ne_bytes());
         put(&mut out, &s.device.to_ne_bytes());
         put(&mut out, &0u32.to_ne_bytes());
@@ -245,7 +242,7 @@ pub fn headers(packet: &Packet) -> [u8; PACKET_BYTES] {
             out[2..4].copy_from_slice(&u16::try_from(total).unwrap().to_be_bytes());
             out[4..6].copy_from_slice(&packet.id.to_be_bytes());
             let more = if packet.more_fragments { 0x2000 } else { 0 };
-            out[6..8].copy_from_slice(&(packet.offset / 8 | more).to_be_bytes());
+            out[6..8].copy_from_slice(&((packet.offset / 8) | more).to_be_bytes());
             out[8] = packet.ttl;
             out[9] = protocol;
             out[12..16].copy_from_slice(&source.octets());

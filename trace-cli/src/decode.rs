@@ -333,7 +333,7 @@ fn segment(fields: Fields<'_>) -> Result<Segment, DecodeError> {
     };
     let rest = &fields.0[at..];
     let count = rest.len() / ENTRY;
-    if rest.len() % ENTRY != 0 || count > MAX_ENTRIES {
+    if !rest.len().is_multiple_of(ENTRY) || count > MAX_ENTRIES {
         return Err(DecodeError::Shape(len));
     }
     let mut entries = [Entry::default(); MAX_ENTRIES];

@@ -118,7 +118,7 @@ fn every_kind_is_accepted_whole_and_refused_cut() {
                 let cut = sized(bytes[..end].to_vec());
                 let whole_entries = bytes[0] == Kind::Segment as u8
                     && end >= HEAD + PACKET_BYTES
-                    && (end - HEAD - PACKET_BYTES) % ENTRY == 0;
+                    && (end - HEAD - PACKET_BYTES).is_multiple_of(ENTRY);
                 assert_eq!(decode(&cut).is_ok(), whole_entries, "cut at {end}");
             }
         }

@@ -73,6 +73,7 @@ impl Default for Limits {
 pub struct Assembler {
     limits: Limits,
     probed: Probed,
+    queue_purge: Option<u32>,
     hold: Hold,
     slab: Slab,
     open: usize,
@@ -129,6 +130,7 @@ impl Assembler {
         Self {
             limits,
             probed: Probed::ALL,
+            queue_purge: None,
             hold: Hold::new(limits.open_journeys.saturating_mul(HELD_FOR_EACH).max(1024)),
             slab: Slab::default(),
             open: 0,
@@ -153,6 +155,12 @@ impl Assembler {
     /// Says which hooks the attach plan could attach; until then all count as attached.
     pub fn set_probed(&mut self, probed: Probed) {
         self.probed = probed;
+    }
+
+    /// Tells the number of `SKB_DROP_REASON_QUEUE_PURGE` on this kernel (6.3+): what a closed socket's queue
+    /// still held. For a FIN that is its end, not a loss.
+    pub fn set_queue_purge(&mut self, reason: Option<u32>) {
+        self.queue_purge = reason;
     }
 
     /// Takes a record, from any ring.
@@ -838,6 +846,7 @@ impl Assembler {
             } if time.abs_diff(record.time) <= DROP_NS => {}
             State::Ended { .. } => return,
         }
+        let queue_purge = self.queue_purge;
         let fill = |drop: &mut Drop| {
             drop.reason = record.reason;
             drop.location = record.location;
@@ -847,7 +856,8 @@ impl Assembler {
         let Some(open) = self.slab.get_mut(journey) else {
             return;
         };
-        let outcome = outcome::dropped(open, record.shared);
+        let purged = queue_purge.and_then(|purge| Some(record.reason? == purge));
+        let outcome = outcome::dropped(open, record.shared, purged);
         if outcome != Outcome::Dropped {
             open.extra().drop = None;
             if let State::Ended { time, .. } = open.state {

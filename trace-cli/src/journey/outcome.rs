@@ -3,10 +3,18 @@
 use super::flow::{is_echo_reply, is_udp, is_unicast};
 use super::model::{Outcome, TcpSegment, Unfinished};
 use super::open::{Open, Side};
-use super::point::{Point, Points, TRANSPORT};
+use super::point::{Point, Points};
 
 /// Given to a socket's queue.
 const AT_SOCKET: Points = Points::of(&[Point::Queued, Point::TcpBacklog]);
+/// Taken by the transport protocol as a whole packet.
+const TAKEN: Points = Points::of(&[
+    Point::Transport,
+    Point::TcpSocket,
+    Point::TcpBacklog,
+    Point::Queued,
+    Point::Copy,
+]);
 /// Given to a driver.
 const AT_DRIVER: Points = Points::of(&[Point::StartXmit, Point::XmitDone]);
 
@@ -36,9 +44,12 @@ pub(super) fn consumed(open: &Open) -> Outcome {
 ///
 /// A FIN without payload waits in its socket's receive queue until the reader is told of the end, or closes
 /// the socket, which purges the queue (`inet_csk_destroy_sock` → `sk_stream_kill_queues`): that is how a FIN
-/// ends, not a loss.
-pub(super) fn dropped(open: &Open, shared: bool) -> Outcome {
-    let purged = is_bare_fin(open) && open.seen.has(Point::TcpSocket);
+/// ends, not a loss. `purged` is what the reason says of that; on kernels whose reasons do not tell, an
+/// established socket that took the FIN is enough.
+pub(super) fn dropped(open: &Open, shared: bool, purged: Option<bool>) -> Outcome {
+    let purged = is_bare_fin(open)
+        && open.passed_transport()
+        && purged.unwrap_or_else(|| open.seen.has(Point::TcpSocket));
     let taken = shared && open.passed_transport() && open.current_flow().is_some_and(is_echo_reply);
     if taken || purged {
         Outcome::Consumed
@@ -58,7 +69,8 @@ pub(super) fn silent(open: &Open, why: Unfinished) -> Outcome {
     }
     // A fragment that was swallowed by reassembly (ip_frag_reasm); one whose rest never came is dropped,
     // visibly.
-    if open.is_fragment() && open.side == Side::Receive && !open.seen.meets(TRANSPORT) {
+    // IPv6 puts packets together behind netfilter's INPUT (ipv6_frag_rcv).
+    if open.is_fragment() && open.side == Side::Receive && !open.seen.meets(TAKEN) {
         return Outcome::Consumed;
     }
     Outcome::Unfinished(why)

@@ -203,26 +203,17 @@ fn legs(open: &Open, stamps: &[Stamp], outcome: Outcome) -> (Vec<Leg>, Vec<(u8, 
         });
         let came_in = points.meets(ARRIVAL) || points.meets(INBOUND);
         let number = leg.first().map_or(0, |s| s.leg);
-        let goes_out = points.meets(OUTBOUND)
-            || points.has(Point::Forward)
+        let goes_out =
+            points.meets(OUTBOUND) || points.meets(SENDING) || points.meets(LOCAL_OUTPUT);
+        let forwards = points.has(Point::Forward)
             || points.has(Point::FwdEnter)
             || points.has(Point::FwdLeave);
-        let sends = points.meets(SENDING) || points.meets(LOCAL_OUTPUT);
-        let direction = if sends && !came_in || goes_out && !came_in && !points.meets(TRANSPORT) {
-            Direction::Transmit
-        } else if goes_out {
+        let direction = if forwards || came_in && goes_out {
             Direction::Forward
+        } else if goes_out {
+            Direction::Transmit
         } else {
             Direction::Receive
-        };
-        let direction = match (
-            points.has(Point::FwdEnter)
-                || points.has(Point::FwdLeave)
-                || points.has(Point::Forward),
-            direction,
-        ) {
-            (true, Direction::Transmit) => Direction::Forward,
-            (_, d) => d,
         };
         let device = |s: &Stamp| Some(open.place(s).ifindex).filter(|&i| i != 0);
         let netns = leg.iter().map(|s| open.place(s).netns).find(|&n| n != 0);
@@ -253,8 +244,7 @@ fn legs(open: &Open, stamps: &[Stamp], outcome: Outcome) -> (Vec<Leg>, Vec<(u8, 
         });
     }
     // All but the last were passed on.
-    if let Some((last, before)) = legs.split_last_mut() {
-        let _ = last;
+    if let Some((_, before)) = legs.split_last_mut() {
         for leg in before {
             if leg.direction == Direction::Receive {
                 leg.direction = Direction::Forward;
@@ -344,8 +334,10 @@ fn name(open: &Open, stamps: &[Stamp], from: &Stamp, to: &Stamp, probed: Probed)
         Point::Forward | Point::FwdEnter => StageName::Forward,
         Point::FwdLeave => StageName::IpOutput,
         // A FIN in the receive queue of a socket that was then closed (see `outcome::dropped`).
-        Point::TcpSocket | Point::TransportDone
-            if next == Point::Drop && open.outcome() == Some(Outcome::Consumed) =>
+        Point::InLeave | Point::Transport | Point::TcpSocket | Point::TransportDone
+            if next == Point::Drop
+                && open.is_bare_tcp()
+                && open.outcome() == Some(Outcome::Consumed) =>
         {
             StageName::SocketQueue
         }
@@ -523,10 +515,11 @@ fn out_swallowed(open: &Open, a: Point, b: Point, probed: Probed) -> bool {
         (Point::OutLeave | Point::FwdLeave, Point::PostEnter) => false,
         (Point::PostLeave, Point::DevQueue) => false,
         _ => {
-            sends && passes(Point::SocketWrite, Hook::SocketWrite)
-                || sends && passes(Point::Neighbour, Hook::Neighbour)
+            let unseen = passes(Point::SocketWrite, Hook::SocketWrite)
+                || passes(Point::Neighbour, Hook::Neighbour)
+                || passes(Point::IpOutput, Hook::IpOutput);
+            sends && unseen
                 || tcp && passes(Point::TcpTransmit, Hook::TcpTransmit)
-                || sends && passes(Point::IpOutput, Hook::IpOutput)
                 || passes(Point::DevQueue, Hook::DevQueue) && b != Point::Neighbour
                 || b == Point::XmitDone && a != Point::StartXmit && !probed.has(Hook::StartXmit)
                 || b == Point::QdiscDequeue
