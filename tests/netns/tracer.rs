@@ -47,6 +47,9 @@ pub fn netfilter_flags(namespaces: &[&Netns]) -> Vec<String> {
     flags
 }
 
+/// Variable with the name of a file that gets the tool's output; beside it, with `.pjy` appended, the recording.
+const KEEP: &str = "PKTJOURNEY_KEEP";
+
 /// One run at a time: each sees the packets of all, and a flood next door would make it lose some.
 static ONE: Mutex<()> = Mutex::new(());
 
@@ -74,6 +77,10 @@ impl Tracer {
             .into();
         all.extend(netfilter_flags(namespaces));
         all.extend(arguments.iter().map(|&argument| argument.to_owned()));
+        let records = arguments.contains(&"-w");
+        if let Some(file) = std::env::var_os(KEEP).filter(|_| !records) {
+            all.extend(["-w".to_owned(), format!("{}.pjy", file.to_string_lossy())]);
+        }
         let tracer = Self::spawn(&all);
         tracer.wait_for("\"type\":\"session\"", patience(20));
         tracer
@@ -204,7 +211,7 @@ impl Tracer {
         self.signal(Signal::INT);
         let (status, output, complaints) = self.wait(patience(20));
         assert!(status.success(), "{status}: {complaints}");
-        if let Some(file) = std::env::var_os("PKTJOURNEY_KEEP") {
+        if let Some(file) = std::env::var_os(KEEP) {
             std::fs::write(file, &output).expect("keep the output");
         }
         let trace = Trace::parse(&output);
