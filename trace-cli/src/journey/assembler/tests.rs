@@ -3,7 +3,8 @@
 use trace_ebpf::{Entry, MAX_ENTRIES, PACKET_BYTES, SegmentHead, Tag};
 
 use super::*;
-use crate::decode::{SocketRecord, tests::Random};
+use crate::decode::{DropRecord, PollRecord, Segment, SocketRecord, tests::Random};
+use crate::journey::{model::Outcome, open::Open};
 
 /// Headers of TCP, UDP or ICMP, from few addresses, so that packets look alike.
 fn headers(random: &mut Random) -> [u8; PACKET_BYTES] {

@@ -1,0 +1,337 @@
+//! What other records know of a journey: system calls on its sockets, and the polls that brought it.
+
+use super::{Assembler, CONSUME_NS};
+use crate::decode::{PollRecord, Segment, SocketRecord};
+use crate::journey::flow;
+use crate::journey::model::{Flow, Link, LinkKind, Outcome};
+use crate::journey::open::{Open, Side, Stamp, State};
+use crate::journey::outcome;
+use crate::journey::point::{Point, SOCKET};
+use crate::journey::probed::Probed;
+use crate::journey::slab::Ref;
+use crate::journey::sockets::{Fit, Sending};
+use trace_ebpf::{Hook, SocketOp};
+
+impl Assembler {
+    /// After a segment (which `began` it): what the journey is now to sockets and deadlines.
+    pub(super) fn settle(&mut self, journey: Ref, segment: &Segment, began: bool) {
+        let now = self.now;
+        let Some(open) = self.slab.get_mut(journey) else {
+            return;
+        };
+        if segment.sk != 0 {
+            if open.side == Side::Receive && open.seen.meets(SOCKET) {
+                open.sk_in = segment.sk;
+            } else if open.sent_here && (began || open.leg == 0) {
+                open.sk_out = segment.sk;
+            }
+        }
+        if open.is_tcp()
+            && let (Some(first), Some(flow)) = (open.flow, open.current_flow().copied())
+        {
+            let netns = open.current_place().netns;
+            let origin = open.places.first().map_or(0, |p| p.netns);
+            if open.sk_out != 0 && !is_syn(&first) {
+                self.connections.sent(origin, &first, open.sk_out);
+            } else if open.sent_here
+                && let Some(sk) = self.connections.sender(origin, &first)
+            {
+                // One segment held both ways (lo, veth): of its two sockets it names the receiver's.
+                open.sk_out = sk;
+            }
+            if open.sk_in != 0 {
+                // sk_data_ready of a segment that only opens the connection is the listener's.
+                if !open.is_bare_tcp() || open.seen.has(Point::TcpSocket) {
+                    self.connections.received(netns, &flow, open.sk_in);
+                }
+            } else if open.passed_transport()
+                && let Some(sk) = self.connections.receiver(netns, &flow)
+            {
+                open.sk_in = sk;
+            }
+        }
+        if !open.is_tcp()
+            && open.passed_transport()
+            && let Some(flow) = open.current_flow().copied().filter(flow::is_udp)
+        {
+            let netns = open.current_place().netns;
+            if open.sk_in == 0 {
+                let known = self.connections.datagram_receiver(netns, &flow);
+                open.sk_in = known.unwrap_or(0);
+            } else if open.seen.has(Point::Queued) && flow::is_unicast(&flow) {
+                self.connections.datagram(netns, &flow, open.sk_in);
+            }
+        }
+        if !open.is_open() {
+            self.register(journey);
+            return;
+        }
+        if open.is_tcp_data()
+            && !open.waits
+            && open.sk_in != 0
+            && open.passed_transport()
+            && let (Some((seq, _)), Some(payload)) = (open.tcp_range(), open.tcp_payload())
+        {
+            open.waits = true;
+            let sk = open.sk_in;
+            self.sockets.wait(sk, seq, payload, journey);
+        }
+        if !self.slab.get(journey).is_some_and(Open::is_tcp)
+            && let Some(open) = self.slab.get_mut(journey)
+            && !open.datagram
+            && open.side == Side::Receive
+            && open.sk_in != 0
+            && open.passed_transport()
+        {
+            open.datagram = true;
+            let sk = open.sk_in;
+            self.sockets.queue_datagram(sk, journey);
+        }
+        if self.slab.get(journey).is_some_and(outcome::ends_soon) {
+            self.quiet
+                .push_back((now.saturating_add(CONSUME_NS), journey));
+        }
+        self.slab.touch(journey, now);
+        self.register(journey);
+    }
+
+    /// TCP sent something: were these bytes sent before, and by which `send()`?
+    pub(super) fn register(&mut self, journey: Ref) {
+        let now = self.now;
+        let Some(open) = self.slab.get_mut(journey) else {
+            return;
+        };
+        let split = open
+            .extra
+            .as_ref()
+            .is_some_and(|e| e.links.iter().any(|l| l.kind == LinkKind::SplitFrom));
+        if open.registered || open.sk_out == 0 || split {
+            return;
+        }
+        let Some((seq, len)) = open.tcp_range().filter(|r| r.1 > 0) else {
+            return;
+        };
+        open.registered = true;
+        let sk = open.sk_out;
+        let data = open.is_tcp_data();
+        let earlier = self.sockets.transmit(sk, seq, len, now, journey);
+        match earlier {
+            Some(earlier) => {
+                open.retransmitted = true;
+                open.link(Link {
+                    kind: LinkKind::RetransmitOf,
+                    journey: earlier.id,
+                });
+            }
+            None if data => {
+                if let Some(sending) = self.sockets.sending(sk, seq) {
+                    add_sending(open, sending, self.probed);
+                }
+            }
+            None => {}
+        }
+    }
+
+    pub(super) fn socket(&mut self, record: &SocketRecord) {
+        match record.op {
+            SocketOp::Send => {
+                let sending = Sending {
+                    start: record.start,
+                    end: record.end,
+                    pid: record.pid,
+                    cpu: record.cpu,
+                };
+                let at = self.now;
+                for journey in self
+                    .sockets
+                    .send(record.sk, record.seq, record.len, at, sending)
+                {
+                    if let Some(open) = self.slab.get_mut(journey) {
+                        add_sending(open, sending, self.probed);
+                    }
+                }
+            }
+            SocketOp::Receive => {
+                for read in self.sockets.read(record.sk, record.seq, record.len) {
+                    self.read(read.journey, read.whole, record);
+                }
+            }
+            SocketOp::ReceiveEnd => {
+                let Some(end) = record.end else { return };
+                for journey in self.sockets.returned(record.sk, record.pid) {
+                    if let Some(open) = self.slab.get_mut(journey) {
+                        returned(open, end, record.cpu);
+                    }
+                }
+            }
+            SocketOp::Datagram => {
+                let Some(end) = record.end else { return };
+                let slab = &self.slab;
+                let fits = |r| {
+                    let Some(open) = slab.get(r) else {
+                        return Fit::Gone;
+                    };
+                    match open.outcome() {
+                        None | Some(Outcome::Delivered) if open.receiver_free() => {}
+                        _ => return Fit::Gone,
+                    }
+                    // Copied with a stamp: then it is known who read it.
+                    if open.seen.has(Point::Copy) {
+                        let same = open.receiver == record.pid;
+                        return if same { Fit::This } else { Fit::NotYet };
+                    }
+                    // A reader on another CPU can be faster than sk_data_ready, so what counts is the
+                    // transport's first stamp.
+                    match open.reached_transport() {
+                        Some(time) if time <= end => Fit::This,
+                        _ => Fit::NotYet,
+                    }
+                };
+                if let Some(journey) = self.sockets.read_datagram(record.sk, fits) {
+                    self.read_datagram(journey, end, record);
+                }
+            }
+            SocketOp::Retransmit => {
+                let last = self.sockets.transmitted(record.sk, record.seq);
+                if let Some(open) = last.and_then(|r| self.slab.get_mut(r)) {
+                    open.retransmitted = true;
+                }
+            }
+        }
+    }
+
+    /// `recv()` copied bytes of a journey; all that were left, if `whole`.
+    pub(super) fn read(&mut self, journey: Ref, whole: bool, record: &SocketRecord) {
+        let now = self.now;
+        let Some(open) = self.slab.get_mut(journey).filter(|o| o.is_open()) else {
+            return;
+        };
+        open.receiver = record.pid;
+        let queued = open.at_socket().unwrap_or(0);
+        if !open.seen.has(Point::Copy) {
+            let place = open.current_place();
+            // One record can cover many sk_buffs: its beginning may lie before this one was there.
+            let start = record.start.max(queued);
+            open.own_stamp(Point::Copy, start, record.cpu, place, 0);
+        }
+        if !whole {
+            self.slab.touch(journey, now);
+            return;
+        }
+        open.waits = false;
+        let start = open.last.map_or(queued, |l| l.1);
+        self.end(journey, Outcome::Delivered, start);
+        match record.end {
+            Some(end) => {
+                if let Some(open) = self.slab.get_mut(journey) {
+                    returned(open, end.max(start), record.cpu);
+                }
+            }
+            None => self.sockets.return_later(record.sk, record.pid, journey),
+        }
+    }
+
+    /// `recv()` returned with a datagram. Small ones are copied without a tracepoint (`copy_linear_skb`):
+    /// then this is all that tells who read it.
+    pub(super) fn read_datagram(&mut self, journey: Ref, end: u64, record: &SocketRecord) {
+        let Some(open) = self.slab.get_mut(journey) else {
+            return;
+        };
+        open.receiver = record.pid;
+        let copied = open.seen.has(Point::Copy);
+        match open.state {
+            State::Ended { .. } if copied => {}
+            State::Ended { .. } => returned(open, end, record.cpu),
+            State::Open => {
+                let place = open.current_place();
+                open.own_stamp(Point::RecvDone, end, record.cpu, place, 0);
+                self.end(journey, Outcome::Delivered, end);
+            }
+        }
+    }
+
+    pub(super) fn poll(&mut self, record: &PollRecord) {
+        for (journey, leg) in self.polls.learn(record) {
+            self.join_poll(journey, leg, crate::journey::polls::poll(record));
+        }
+    }
+
+    pub(super) fn join_poll(&mut self, journey: Ref, leg: u8, poll: crate::journey::model::Poll) {
+        if let Some(open) = self.slab.get_mut(journey)
+            && open
+                .extra
+                .as_ref()
+                .is_none_or(|e| e.polls.iter().all(|p| p.0 != leg))
+        {
+            open.extra().polls.push((leg, poll));
+        }
+    }
+}
+
+/// A segment that opens a connection: the answer to it is sent by the listener.
+pub(super) fn is_syn(flow: &Flow) -> bool {
+    flow.tcp.is_some_and(|tcp| tcp.flags & 2 != 0)
+}
+
+/// The `send()` that wrote a TCP segment's bytes, for one that was sent later (by an ACK, by the pacing
+/// timer): it was called, all was copied when it returned, and the segment left from the write queue.
+///
+/// One that was sent inside `send()` carries these stamps itself.
+pub(super) fn add_sending(open: &mut Open, sending: Sending, probed: Probed) {
+    let first = open.first_time();
+    let inside = open.ever.has(Point::Send) || open.ever.has(Point::SocketWrite);
+    if open.retransmitted || inside || sending.start > first {
+        return;
+    }
+    open.sender = sending.pid;
+    // Where send() itself is not probed its time is that of the copying, which the segment has.
+    if open.ever.has(Point::SocketWrite) {
+        return;
+    }
+    let place = open.places.first().copied().unwrap_or_default();
+    let mut add = |point, time| {
+        let stamp = Stamp {
+            time,
+            cpu: sending.cpu,
+            point,
+            leg: 0,
+            place: 0,
+            arg: 0,
+        };
+        open.stamp(stamp, place);
+    };
+    if !probed.has(Hook::Send) {
+        // then it is the time of the first copy
+        add(Point::SocketWrite, sending.start);
+        return;
+    }
+    add(Point::Send, sending.start);
+    if let Some(end) = sending
+        .end
+        .filter(|&end| end <= first && end >= sending.start)
+    {
+        add(Point::SocketWrite, end);
+    }
+}
+
+/// The `recv()` that read the journey returned.
+pub(super) fn returned(open: &mut Open, end: u64, cpu: u16) {
+    let State::Ended { outcome, time } = open.state else {
+        return;
+    };
+    if end < time {
+        return;
+    }
+    let leg = open.leg;
+    let place = open.current_place();
+    let stamp = Stamp {
+        time: end,
+        cpu,
+        point: Point::RecvDone,
+        leg,
+        place: 0,
+        arg: 0,
+    };
+    open.stamp(stamp, place);
+    open.end(outcome, end);
+}

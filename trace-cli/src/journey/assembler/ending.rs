@@ -1,0 +1,176 @@
+//! How journeys end, and are given out.
+
+use super::{Assembler, DROP_NS, SPARE};
+use crate::decode::DropRecord;
+use crate::journey::model::{Drop, Journey, Outcome, Unfinished};
+use crate::journey::open::{Open, State};
+use crate::journey::outcome;
+use crate::journey::point::Point;
+use crate::journey::slab::Ref;
+use crate::journey::stages;
+
+impl Assembler {
+    /// Its address belongs to another packet now.
+    pub(super) fn replaced(&mut self, journey: Ref) {
+        let Some(open) = self.slab.get(journey) else {
+            return;
+        };
+        // tcp_try_coalesce frees the sk_buff and keeps the bytes, which are still to be read.
+        if !open.is_open() || open.waits {
+            return;
+        }
+        self.end_silently(journey, Unfinished::AddressReused);
+    }
+
+    /// Ends a journey whose end was not seen.
+    pub(super) fn end_silently(&mut self, journey: Ref, why: Unfinished) {
+        let Some(open) = self.slab.get(journey).filter(|o| o.is_open()) else {
+            return;
+        };
+        let lost = self.lost_at.is_some_and(|at| at >= open.first_time());
+        let why = match why {
+            Unfinished::Aged | Unfinished::AddressReused if lost => Unfinished::RecordLost,
+            why => why,
+        };
+        let outcome = outcome::silent(open, why);
+        let time = open.last_time();
+        self.end(journey, outcome, time);
+    }
+
+    pub(super) fn end(&mut self, journey: Ref, outcome: Outcome, time: u64) {
+        let Some(open) = self.slab.get_mut(journey).filter(|o| o.is_open()) else {
+            return;
+        };
+        open.end(outcome, time);
+        if open.waits {
+            let sk = open.sk_in;
+            self.sockets.forget(sk, journey);
+        }
+        self.slab.retire(journey);
+        self.open -= 1;
+        self.lingering
+            .push_back((self.now.saturating_add(self.limits.linger_ns), journey));
+        if self.lingering.len() > self.limits.open_journeys.max(1024)
+            && let Some((_, first)) = self.lingering.pop_front()
+        {
+            self.give_out(first);
+        }
+    }
+
+    /// A drop's record.
+    pub(super) fn dropped(&mut self, record: &DropRecord) {
+        let known = self.by_skb.get(&record.skb).copied();
+        // Records of drops come whether the packet passed the filter or not.
+        let Some((journey, state)) = known.and_then(|r| Some((r, self.slab.get(r)?.state))) else {
+            return;
+        };
+        match state {
+            State::Open => {
+                // Its segment was lost.
+                if let Some(open) = self.slab.get_mut(journey) {
+                    let place = open.current_place();
+                    open.own_stamp(Point::Drop, record.time, record.cpu, place, 0);
+                }
+                self.end(journey, Outcome::Dropped, record.time);
+            }
+            State::Ended {
+                outcome: Outcome::Dropped,
+                time,
+            } if time.abs_diff(record.time) <= DROP_NS => {}
+            State::Ended { .. } => return,
+        }
+        let queue_purge = self.queue_purge;
+        let fill = |drop: &mut Drop| {
+            drop.reason = record.reason;
+            drop.location = record.location;
+            drop.stack.clone_from(&record.stack);
+        };
+        self.describe_drop(journey, fill, record.time, record.cpu);
+        let Some(open) = self.slab.get_mut(journey) else {
+            return;
+        };
+        let purged = queue_purge.and_then(|purge| Some(record.reason? == purge));
+        let outcome = outcome::dropped(open, record.shared, purged);
+        if outcome != Outcome::Dropped {
+            open.extra().drop = None;
+            if let State::Ended { time, .. } = open.state {
+                open.end(outcome, time);
+            }
+        }
+    }
+
+    pub(super) fn describe_drop(
+        &mut self,
+        journey: Ref,
+        fill: impl FnOnce(&mut Drop),
+        time: u64,
+        cpu: u16,
+    ) {
+        let probed = self.probed;
+        let Some(open) = self.slab.get_mut(journey) else {
+            return;
+        };
+        let stage = stages::stage_at_end(open, probed);
+        let drop = open.extra().drop.get_or_insert(Drop {
+            reason: None,
+            location: 0,
+            stage,
+            stack: Vec::new(),
+            time,
+            cpu,
+        });
+        fill(drop);
+    }
+
+    /// Builds a finished journey and hands it to the caller.
+    pub(super) fn give_out(&mut self, journey: Ref) {
+        let Some(open) = self.slab.remove(journey) else {
+            return;
+        };
+        if self.by_skb.get(&open.skb) == Some(&journey) {
+            self.by_skb.remove(&open.skb);
+        }
+        self.links.forget_head(open.head, journey);
+        let (journey, lost) = self.build(&open);
+        let mut stamps = open.stamps;
+        if self.spare.len() < SPARE {
+            stamps.clear();
+            self.spare.push(stamps);
+        }
+        self.balance.count(&journey, lost);
+        self.out.push_back(journey);
+    }
+
+    /// The journey, and whether a part in its middle was lost.
+    pub(super) fn build(&self, open: &Open) -> (Journey, bool) {
+        let outcome = open
+            .outcome()
+            .unwrap_or(Outcome::Unfinished(Unfinished::TraceEnded));
+        let timeline = stages::timeline(open, outcome, self.probed);
+        let extra = open.extra.as_deref().cloned().unwrap_or_default();
+        let polls = extra.polls.into_iter().filter_map(|(leg, mut poll)| {
+            poll.leg = timeline.leg_index.iter().find(|l| l.0 == leg)?.1;
+            Some(poll)
+        });
+        let journey = Journey {
+            id: open.id,
+            direction: stages::direction(&timeline.legs),
+            outcome,
+            flow: open.flow,
+            rewrites: extra.rewrites,
+            len: open.len,
+            ether_type: open.ether_type,
+            start: timeline.start,
+            total: timeline.total,
+            stages: timeline.stages,
+            drop: extra.drop,
+            sender: self.names.process(open.sender),
+            receiver: self.names.process(open.receiver),
+            polls: polls.collect(),
+            links: extra.links,
+            partial: open.partial,
+            legs: timeline.legs,
+        };
+        (journey, timeline.lost)
+    }
+}

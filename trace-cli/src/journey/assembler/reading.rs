@@ -1,0 +1,463 @@
+//! Segments: each stamp is judged, and goes to the journey it belongs to, or begins one.
+
+use super::Assembler;
+use crate::decode::{Item, Segment};
+use crate::journey::flow;
+use crate::journey::identity::{Sight, Verdict, judge};
+use crate::journey::model::{Flow, JourneyId, Link, LinkKind, Outcome, Unfinished};
+use crate::journey::open::{Open, Place, Side, Stamp, State};
+use crate::journey::outcome;
+use crate::journey::point::{
+    ARRIVAL, BEGINNINGS, LOCAL_OUTPUT, OUTBOUND, Point, Points, SENDING, TRAILING, TRANSPORT,
+};
+use crate::journey::slab::{NONE, Ref};
+use trace_ebpf::{Hook, flags};
+
+/// A segment that is being read.
+pub(super) struct Reading<'a> {
+    segment: &'a Segment,
+    flow: Option<Flow>,
+    place: Place,
+    /// The journey its last stamp went to.
+    journey: Option<Ref>,
+    /// What a thread id that comes next says.
+    stamped: Option<Point>,
+    /// Stamps of the CPU's context, until the packet's own stamp they lead to.
+    context: Vec<(Point, u64)>,
+    poll: Option<u32>,
+    /// A thread id that came before any stamp.
+    sender: u32,
+    /// The journey began in this segment.
+    began: bool,
+    /// The headers were shown to identity.
+    shown: bool,
+    /// It came after its time.
+    late: bool,
+    /// … and its journey is gone.
+    stray: bool,
+}
+
+impl Assembler {
+    pub(super) fn segment(&mut self, segment: &Segment, late: bool) {
+        let mut reading = Reading {
+            segment,
+            flow: segment
+                .packet
+                .filter(|_| segment.flags & flags::UNREADABLE == 0)
+                .and_then(|bytes| flow::parse(&bytes, segment.ether_type, segment.len)),
+            place: Place {
+                netns: segment.netns,
+                ifindex: segment.ifindex,
+            },
+            journey: self.by_skb.get(&segment.skb).copied(),
+            stamped: None,
+            context: Vec::new(),
+            poll: None,
+            sender: 0,
+            began: false,
+            shown: false,
+            late,
+            stray: false,
+        };
+        reading.journey = reading.journey.filter(|&r| self.slab.get(r).is_some());
+        for item in segment.items() {
+            match item {
+                Item::Device(ifindex) => reading.place.ifindex = ifindex,
+                Item::Netns(netns) => reading.place.netns = netns,
+                Item::Poll(number) => reading.poll = Some(number),
+                Item::Pid(pid) => self.thread(&mut reading, pid),
+                Item::Stamp { hook, time, a, b } => {
+                    reading.stamped = None;
+                    let Some(point) = Point::of(hook, a, b) else {
+                        continue;
+                    };
+                    if reading.stray {
+                        continue;
+                    }
+                    if point.is_poll_context() {
+                        reading.context.push((point, time));
+                    } else {
+                        let arg = match point {
+                            Point::XmitDone => u8::try_from(b).unwrap_or(u8::MAX),
+                            _ => a,
+                        };
+                        self.stamp(&mut reading, point, time, arg);
+                    }
+                }
+            }
+        }
+        if let Some(journey) = reading.journey {
+            self.settle(journey, segment, reading.began);
+        }
+    }
+
+    /// One stamp of the packet itself.
+    pub(super) fn stamp(&mut self, reading: &mut Reading<'_>, point: Point, time: u64, arg: u8) {
+        let cpu = reading.segment.cpu;
+        let known = reading.journey.and_then(|r| self.slab.get(r));
+        let place = place_of(reading.place, point, known);
+        let sight = Sight {
+            point,
+            time,
+            cpu,
+            place,
+            flow: reading.flow.as_ref().filter(|_| !reading.shown),
+            late: reading.late,
+        };
+        let verdict = known.map_or(Verdict::NewLife, |open| judge(open, &sight));
+        let older = known.is_some_and(|open| time < open.first_time());
+        match verdict {
+            Verdict::Trails => return,
+            Verdict::NewLife => {
+                // The end of a packet that was never seen is none of ours.
+                if TRAILING.has(point) {
+                    return;
+                }
+                if reading.late && (older || known.is_none() && !BEGINNINGS.has(point)) {
+                    self.balance.late += u64::from(!std::mem::replace(&mut reading.stray, true));
+                    reading.journey = None;
+                    return;
+                }
+                if let Some(before) = reading.journey {
+                    self.replaced(before);
+                }
+                let journey = self.born(reading, point);
+                reading.journey = Some(journey);
+                reading.began = true;
+            }
+            Verdict::NextLeg | Verdict::Continues => {}
+        }
+        let Some(journey) = reading.journey else {
+            return;
+        };
+        let Some(open) = self.slab.get_mut(journey) else {
+            return;
+        };
+        if verdict == Verdict::NextLeg {
+            open.turn(Side::Receive);
+        }
+        if !reading.shown {
+            reading.shown = true;
+            if let Some(flow) = &reading.flow {
+                open.see_flow(flow);
+            }
+        }
+        reading.stamped = Some(point);
+        if !open.is_open() {
+            late_stamp(open, point, time, cpu, place, arg);
+            return;
+        }
+        if OUTBOUND.has(point) && open.seen.has(Point::StartXmit) && point != Point::XmitDone
+            || LOCAL_OUTPUT.has(point) && open.seen.meets(OUTBOUND)
+        {
+            open.tunnel = true;
+        }
+        // Through the protocol-independent receive path again, with an upper or a tunnel device: what was
+        // passed before says nothing about this pass.
+        if ARRIVAL.has(point)
+            && open.side == Side::Receive
+            && !open.seen.is_empty()
+            && open.current_place().ifindex != place.ifindex
+        {
+            open.tunnel |= open.seen.meets(TRANSPORT);
+            open.seen = Points::default();
+        }
+        for (point, time) in reading.context.drain(..) {
+            let leg = open.leg;
+            let stamp = Stamp {
+                time,
+                cpu,
+                point,
+                leg,
+                place: 0,
+                arg: 0,
+            };
+            // Context names no points of the packet: identity must not see it.
+            let seen = open.seen;
+            open.stamp(stamp, place);
+            open.seen = seen;
+        }
+        open.own_stamp(point, time, cpu, place, arg);
+        let sender = std::mem::take(&mut reading.sender);
+        if sender != 0 && open.side == Side::Transmit && open.leg == 0 {
+            open.sender = sender;
+        }
+        let leg = open.leg;
+        if let Some(number) = reading.poll.take()
+            && let Some(poll) = self.polls.of_packet(cpu, number, journey, leg)
+        {
+            self.join_poll(journey, leg, poll);
+        }
+        self.after(journey, point, time, cpu, arg);
+    }
+
+    /// What a stamp means for the journey as a whole.
+    pub(super) fn after(&mut self, journey: Ref, point: Point, time: u64, cpu: u16, arg: u8) {
+        let Some(open) = self.slab.get(journey) else {
+            return;
+        };
+        match point {
+            Point::Consume => {
+                let outcome = outcome::consumed(open);
+                if outcome == Outcome::Consumed
+                    && open.side != Side::Receive
+                    && let Some(flow) = open.current_flow().copied()
+                {
+                    self.links.split(cpu, journey, flow);
+                }
+                self.end(journey, outcome, time);
+            }
+            Point::Drop => {
+                self.end(journey, Outcome::Dropped, time);
+                self.describe_drop(journey, |_| {}, time, cpu);
+            }
+            Point::TransportDone
+                if outcome::ends_soon(open) && !open.seen.has(Point::TcpBacklog) =>
+            {
+                self.end(journey, Outcome::Consumed, time);
+            }
+            // GRO_MERGED, GRO_MERGED_FREE
+            Point::GroDone if arg <= 1 => {
+                let into = open.flow.and_then(|flow| self.links.merge(cpu, &flow));
+                if let (Some(into), Some(open)) = (into, self.slab.get_mut(journey)) {
+                    open.link(Link {
+                        kind: LinkKind::MergedInto,
+                        journey: into.id,
+                    });
+                }
+                self.end(journey, Outcome::Consumed, time);
+            }
+            // GRO_HELD
+            Point::GroDone if arg == 2 => {
+                if let Some(flow) = open.flow {
+                    self.links.hold(cpu, journey, flow);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A thread id: whose it is, the stamp before says.
+    pub(super) fn thread(&mut self, reading: &mut Reading<'_>, pid: u32) {
+        if pid == 0 {
+            return;
+        }
+        let Some(point) = reading.stamped else {
+            // A sender whose call began before anything was traced comes before the first stamp.
+            reading.sender = pid;
+            return;
+        };
+        let Some(open) = reading.journey.and_then(|r| self.slab.get_mut(r)) else {
+            return;
+        };
+        match point {
+            _ if SENDING.has(point) => open.sender = pid,
+            Point::Copy => open.receiver = pid,
+            Point::Wakeup => {
+                let Some(free) = open.woken.iter().position(|&w| w == 0 || w == pid) else {
+                    return;
+                };
+                open.woken[free] = pid;
+                let last = open
+                    .stamps
+                    .iter_mut()
+                    .rev()
+                    .find(|s| s.point == Point::Wakeup);
+                if let Some(stamp) = last {
+                    stamp.arg = u8::try_from(free).unwrap_or(u8::MAX);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The first stamp of a packet.
+    pub(super) fn born(&mut self, reading: &Reading<'_>, point: Point) -> Ref {
+        if self.open >= self.limits.open_journeys.max(1)
+            && let Some(oldest) = self.slab.oldest()
+        {
+            self.balance.evicted += 1;
+            self.end_silently(oldest, Unfinished::Evicted);
+        }
+        let segment = reading.segment;
+        let flow = reading.flow.filter(|_| !reading.shown);
+        let side = match point {
+            _ if SENDING.has(point) || LOCAL_OUTPUT.has(point) || OUTBOUND.has(point) => {
+                Side::Transmit
+            }
+            Point::Forward | Point::FwdEnter | Point::FwdLeave => Side::Forward,
+            _ => Side::Receive,
+        };
+        self.last_id += 1;
+        let id = JourneyId(self.last_id);
+        let mut open = Open {
+            id,
+            skb: segment.skb,
+            head: segment.head,
+            sk_out: 0,
+            sk_in: 0,
+            flow,
+            len: segment.len,
+            ether_type: segment.ether_type,
+            sent_here: side == Side::Transmit,
+            partial: !BEGINNINGS.has(point),
+            tunnel: false,
+            waits: false,
+            datagram: false,
+            registered: false,
+            retransmitted: false,
+            state: State::Open,
+            heard: self.now,
+            sender: 0,
+            receiver: 0,
+            woken: [0; 2],
+            stamps: self.spare.pop().unwrap_or_default(),
+            places: Vec::new(),
+            extra: None,
+            seen: Points::default(),
+            ever: Points::default(),
+            side,
+            leg: 0,
+            last: None,
+            older: NONE,
+            newer: NONE,
+        };
+        let whole = flow
+            .filter(|_| OUTBOUND.has(point))
+            .and_then(|flow| self.links.whole_of(segment.cpu, &flow));
+        if let Some(whole) = whole {
+            open.partial = false;
+            open.link(Link {
+                kind: LinkKind::SplitFrom,
+                journey: whole.id,
+            });
+        } else {
+            self.link_clone(&mut open, segment);
+        }
+        let head = open.head;
+        let journey = self.slab.insert(open);
+        self.open += 1;
+        self.by_skb.insert(segment.skb, journey);
+        let holder = self.links.of_head(head).and_then(|r| self.slab.get(r));
+        if !holder.is_some_and(Open::is_open) {
+            self.links.set_head(head, journey);
+        }
+        journey
+    }
+
+    /// Two sk_buffs with one `head` are clones of one another (`skb_clone`). What TCP sends are clones, too,
+    /// of sk_buffs in the write queue, which nobody ever sees: a retransmission is no clone of the
+    /// transmission before.
+    pub(super) fn link_clone(&self, open: &mut Open, segment: &Segment) {
+        let other = self.links.of_head(open.head).and_then(|r| self.slab.get(r));
+        let Some(other) = other.filter(|o| o.skb != open.skb) else {
+            return;
+        };
+        if open.side == Side::Transmit && other.is_tcp() {
+            return;
+        }
+        // Memory is used again: without the kernel's word that it is a clone, the headers decide.
+        let cloned = segment.flags & flags::CLONED != 0;
+        let clone = match (open.flow, other.flow) {
+            (Some(a), Some(b)) if cloned => flow::may_be_same_packet(&a, &b),
+            (Some(a), Some(b)) => a == b,
+            _ => cloned,
+        };
+        if !clone {
+            return;
+        }
+        open.link(Link {
+            kind: LinkKind::CloneOf,
+            journey: other.id,
+        });
+        if open.flow.is_none() {
+            open.flow = other.flow;
+        }
+    }
+}
+
+/// When the packet itself was first seen in a segment: its place in the order. The stamps of the CPU's and
+/// the thread's context before it may be older than the packet, and than its parts from other CPUs.
+pub(super) fn own_time(segment: &Segment) -> u64 {
+    let own = segment.items().find_map(|item| match item {
+        Item::Stamp { hook, time, .. } => {
+            let context = matches!(
+                hook,
+                Hook::Interrupt
+                    | Hook::NapiSchedule
+                    | Hook::Softirq
+                    | Hook::Poll
+                    | Hook::Send
+                    | Hook::SocketWrite
+                    | Hook::TcpTransmit
+            );
+            (!context).then_some(time)
+        }
+        _ => None,
+    });
+    own.unwrap_or(segment.t0)
+}
+
+/// When a packet ended that was at its transport protocol before, in one segment. The socket had it in
+/// between, other CPUs and `recv()` may have dealt with it, and their records belong before its end: the slot
+/// waits for it for as long as no other packet needs it, and a packet that was read is freed on the CPU
+/// that allocated it (`skb_attempt_defer_free` → `skb_defer_free_flush`).
+pub(super) fn end_after_transport(segment: &Segment) -> Option<u64> {
+    // The end is the very last entry.
+    let Some(Item::Stamp { hook, .. }) = segment.items().last() else {
+        return None;
+    };
+    if !matches!(hook, Hook::Consume | Hook::Drop) {
+        return None;
+    }
+    let stamps = segment.items().filter_map(|item| match item {
+        Item::Stamp { hook, time, a, b } => Some((Point::of(hook, a, b), time)),
+        _ => None,
+    });
+    let (mut before, mut last) = (None, None);
+    for stamp in stamps {
+        before = last.replace(stamp);
+    }
+    let (_, time) = last?;
+    let point = before?.0?;
+    (TRANSPORT.has(point) && point != Point::Copy).then_some(time)
+}
+
+/// Where a stamp was taken. `skb->dev` says it, but not always: a stamp taken alone
+/// ([`flags::NESTED`]) carries no place, and once a socket has the packet the field is used for something
+/// else (`udp_set_dev_scratch`). Then it is where it was last seen.
+pub(super) fn place_of(said: Place, point: Point, known: Option<&Open>) -> Place {
+    let Some(known) = known.filter(|o| o.is_open() && !o.stamps.is_empty()) else {
+        return said;
+    };
+    let at_socket = TRANSPORT.has(point) && !matches!(point, Point::InLeave | Point::Transport);
+    let ends = matches!(point, Point::Consume | Point::Drop);
+    let before = known.current_place();
+    if said.netns == 0 || (at_socket || ends) && known.side == Side::Receive && before.netns != 0 {
+        before
+    } else {
+        said
+    }
+}
+
+/// A stamp that comes when its journey has ended: into the leg it falls into by time.
+pub(super) fn late_stamp(
+    open: &mut Open,
+    point: Point,
+    time: u64,
+    cpu: u16,
+    place: Place,
+    arg: u8,
+) {
+    let before = open.stamps.iter().filter(|s| s.time <= time);
+    let leg = before.map(|s| s.leg).max().unwrap_or(0);
+    let stamp = Stamp {
+        time,
+        cpu,
+        point,
+        leg,
+        place: 0,
+        arg,
+    };
+    open.stamp(stamp, place);
+}
