@@ -22,10 +22,6 @@ pub unsafe fn accepts(slot: *const Slot) -> bool {
         let word =
             |at: usize| read_volatile(addr_of!((*slot).body).cast::<u8>().add(at).cast::<u32>());
         let ethertype = u32::from((*slot).head.protocol);
-        let netns = (*slot).head.netns;
-        if config!(filter_netns) != 0 && netns != 0 && netns != config!(filter_netns) {
-            return false;
-        }
         if config!(filter_ethertype) != 0 && ethertype != config!(filter_ethertype) {
             return false;
         }

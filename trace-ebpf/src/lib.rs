@@ -527,14 +527,10 @@ pub struct Config {
     pub filter_host_len: u32,
     /// The address, first `filter_host_len` bytes, network byte order.
     pub filter_host: [u8; 16],
-    /// Network namespace asked for (inode number).
-    pub filter_netns: u32,
     /// 1: `kfree_skb` gives a reason (5.17+).
     pub kfree_has_reason: u32,
     /// 1: take kernel stacks of drops.
     pub stacks: u32,
-    /// 1: only drops are wanted; no slots are kept.
-    pub only_drops: u32,
 }
 
 // SAFETY: plain numbers, `repr(C)`, no padding (all fields are u32 or multiples of four bytes).

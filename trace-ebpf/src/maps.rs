@@ -25,10 +25,8 @@ pub static CONFIG: Config = Config {
     filter_port: 0,
     filter_host_len: 0,
     filter_host: [0; 16],
-    filter_netns: 0,
     kfree_has_reason: 0,
     stacks: 0,
-    only_drops: 0,
 };
 
 /// Volatile, so that the compiler does not fold the initial value in.

@@ -456,7 +456,11 @@ pub unsafe fn stamp_key<M: Memory>(
         let mut fresh = (*slot).head.skb != key;
         if !fresh {
             let known = (*slot).phase;
-            let again = what.anew && (*slot).handed != 0 || what.sender && (*cpu).output == key;
+            let mut again = what.anew && (*slot).handed != 0 || what.sender && (*cpu).output == key;
+            if what.sender && what.opens && matches!(known, phase::EARLY | phase::RECEIVE) {
+                // what was received and goes out again (bridge) belongs to no socket
+                again |= !M::load::<Pointer>(skb, offset!(skb_sk)).0.is_null();
+            }
             if again || what.after != 0 && known != 0 && what.after >> (known & 7) & 1 == 0 {
                 // the address has got a new life, or is on its way again: a segment of its own
                 if (*slot).ignored == 0 {

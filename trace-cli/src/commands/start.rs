@@ -53,6 +53,7 @@ pub fn start(wanted: &Wanted<'_>) -> Result<(Loaded, Preface), Failure> {
         config: programs(wanted, kfree_skb_has_reason(&btf)),
         bookends: bookends(wanted.probes)?,
         ring_bytes: wanted.probes.ring_bytes,
+        only_drops: wanted.report == Report::Drops,
         log: wanted.log,
     };
     drop(btf);
@@ -100,7 +101,6 @@ fn programs(wanted: &Wanted<'_>, kfree_has_reason: bool) -> Programs {
     let mut programs = Programs {
         kfree_has_reason: u32::from(kfree_has_reason),
         stacks: u32::from(wanted.stacks),
-        only_drops: u32::from(wanted.report == Report::Drops),
         ..Programs::default()
     };
     if !filter.is_empty() {

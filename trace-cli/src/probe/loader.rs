@@ -41,6 +41,8 @@ pub struct Options {
     pub bookends: Vec<Option<String>>,
     /// Size of each CPU's ring, bytes; a power of two and a multiple of the page size.
     pub ring_bytes: u32,
+    /// Attach only what sees drops.
+    pub only_drops: bool,
     /// Let the programs log (aya-log). Otherwise the verifier removes the code.
     pub log: bool,
 }
@@ -105,7 +107,7 @@ pub fn load(options: &Options) -> Result<Loaded, Error> {
     };
     let mut plan = Plan::default();
     for spec in CATALOGUE {
-        if options.config.only_drops == 0 || spec.drops {
+        if !options.only_drops || spec.drops {
             attacher.attach(spec, &mut plan.rows);
         }
     }
@@ -338,7 +340,8 @@ fn refuses_all(kind: Kind, error: &ProgramError) -> bool {
     match kind {
         Kind::Fentry | Kind::Fexit => matches!(
             error,
-            ProgramError::LoadError { io_error, .. } if io_error.kind() == io::ErrorKind::PermissionDenied
+            // EACCES is the verifier's, about this one program
+            ProgramError::LoadError { io_error, .. } if io_error.raw_os_error() == Some(libc::EPERM)
         ),
         Kind::Kprobe | Kind::Kretprobe => {
             !Path::new("/sys/bus/event_source/devices/kprobe/type").exists()
@@ -458,7 +461,10 @@ impl Loaded {
         let program = self.ebpf.program(name);
         let program: Option<&RawTracePoint> = program.and_then(|program| program.try_into().ok());
         let Some(program) = program else { return false };
-        self.cpus.iter().all(|&cpu| {
+        // At the end no hook is left that could be in the way for long.
+        let tries = if all { 1000 } else { 8 };
+        let mut swept = true;
+        for &cpu in &self.cpus {
             let run = || {
                 program.test_run(RawTracePointRunOptions {
                     args: [0; 12],
@@ -466,8 +472,9 @@ impl Loaded {
                 })
             };
             // A hook takes well under a microsecond. A CPU that has gone offline has nothing to send.
-            (0..8).any(|_| run().map_or(true, |result| result.return_value == 0))
-        })
+            swept &= (0..tries).any(|_| run().map_or(true, |result| result.return_value == 0));
+        }
+        swept
     }
 
     /// Prints what the programs have logged (`-vv`).

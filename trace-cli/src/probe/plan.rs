@@ -69,7 +69,13 @@ impl Plan {
                     .iter()
                     .filter(|spec| spec.stages.contains(&stage))
                     .collect();
-                if needed.is_empty() || needed.iter().any(|spec| self.attached(spec.name)) {
+                let mut seen = needed.iter().map(|spec| self.attached(spec.name));
+                let visible = match stage {
+                    // its beginning and its end are hooks of its own
+                    StageName::Qdisc => seen.all(|attached| attached),
+                    _ => needed.is_empty() || seen.any(|attached| attached),
+                };
+                if visible {
                     return None;
                 }
                 if bookends && by_bookends(stage) {
