@@ -54,7 +54,7 @@ fn the_documents_commands_work() {
             let plain = command.replace("sudo ", "");
             // Those that would go on for ever get the Ctrl-C that a reader would give them.
             let bounded = format!(
-                "timeout --preserve-status -s INT 5 sh -c '{}'",
+                "timeout --foreground --preserve-status -s INT 20 sh -c '{}'",
                 plain.replace('\'', r"'\''")
             );
             let limited = if plain.contains(" demo") || plain.contains("--duration") {

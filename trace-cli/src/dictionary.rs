@@ -116,6 +116,13 @@ impl Dictionary {
         }
     }
 
+    /// The number that this kernel has for a drop reason.
+    pub fn drop_reason_code(&self, name: &str) -> Option<u32> {
+        self.drop_reasons
+            .iter()
+            .find_map(|(&code, known)| (known == name).then_some(code))
+    }
+
     /// What lies at a kernel address, where known.
     pub fn symbol(&self, address: u64) -> Option<&Symbol> {
         self.symbols.get(address)

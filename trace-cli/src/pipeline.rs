@@ -119,6 +119,7 @@ impl<S: Sink> Pipeline<S> {
                 .filter_map(crate::decode::hook)
                 .collect::<Probed>(),
         );
+        assembler.set_queue_purge(preface.names.drop_reason_code("QUEUE_PURGE"));
         Ok(Self {
             aim,
             sink,

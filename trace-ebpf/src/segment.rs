@@ -69,6 +69,8 @@ pub struct Stamp {
     /// A packet that was handed over does not come by here again: what comes is another one, or
     /// the same one anew. Its own segment either way; user space looks at the headers.
     pub anew: bool,
+    /// Read the headers again if they could not be read before.
+    pub again: bool,
 }
 
 impl Stamp {
@@ -87,6 +89,7 @@ impl Stamp {
             sender: false,
             any: false,
             anew: false,
+            again: false,
         }
     }
 }
@@ -238,19 +241,7 @@ unsafe fn open<M: Memory>(
         let bytes = how & WITHOUT_PACKET == 0;
         if bytes {
             flag |= flags::PACKET;
-            let data = number(cpu, M::load::<Pointer>(skb, offset!(skb_data)).0);
-            let network = if how & AT_DATA != 0 {
-                data
-            } else {
-                buffer + u64::from(M::load::<u16>(skb, offset!(skb_network_header)))
-            };
-            let linear = data + u64::from(length - M::load::<u32>(skb, offset!(skb_data_len)));
-            let failed = bpf_probe_read_kernel(
-                addr_of_mut!((*slot).body).cast(),
-                PACKET_BYTES as u32,
-                network as *const c_void,
-            );
-            if failed != 0 || network + 20 > linear {
+            if !read_packet::<M>(cpu, slot, skb, buffer, how & AT_DATA != 0) {
                 flag |= flags::UNREADABLE;
             }
         }
@@ -286,6 +277,35 @@ unsafe fn open<M: Memory>(
             name_device::<M>(cpu, device, ifindex, netns);
         }
         u32::from(refused)
+    }
+}
+
+/// Copies the packet's first bytes, from its network header on; false when the header is not in the
+/// linear part (yet): a driver may leave it in a page until GRO or the IP layer pulls it.
+#[inline(always)]
+unsafe fn read_packet<M: Memory>(
+    cpu: *mut Cpu,
+    slot: *mut Slot,
+    skb: *const c_void,
+    buffer: u64,
+    at_data: bool,
+) -> bool {
+    // SAFETY: as in `open`.
+    unsafe {
+        let data = number(cpu, M::load::<Pointer>(skb, offset!(skb_data)).0);
+        let network = if at_data {
+            data
+        } else {
+            buffer + u64::from(M::load::<u16>(skb, offset!(skb_network_header)))
+        };
+        let length = M::load::<u32>(skb, offset!(skb_len));
+        let linear = data + u64::from(length - M::load::<u32>(skb, offset!(skb_data_len)));
+        let failed = bpf_probe_read_kernel(
+            addr_of_mut!((*slot).body).cast(),
+            PACKET_BYTES as u32,
+            network as *const c_void,
+        );
+        failed == 0 && network + 20 <= linear
     }
 }
 
@@ -515,6 +535,13 @@ pub unsafe fn stamp_key<M: Memory>(
         let time = if fresh { (*slot).last } else { now() };
         if what.sender && fresh {
             note_sender(cpu, slot, key);
+        }
+        let unread = (*slot).head.flags & (flags::PACKET | flags::UNREADABLE);
+        if what.again && unread == flags::PACKET | flags::UNREADABLE && !fresh {
+            let buffer = (*slot).head.head;
+            if read_packet::<M>(cpu, slot, skb, buffer, what.at_data) {
+                (*slot).head.flags &= !flags::UNREADABLE;
+            }
         }
         if what.device && !fresh {
             note_device::<M>(cpu, slot, skb);

@@ -91,6 +91,7 @@ pub fn receive<P: Probe>(probe: &P) {
         device: true,
         poll: true,
         anew: true,
+        again: true,
         ..Stamp::at(Hook::Receive, phase::RECEIVE)
     };
     receiving(probe, what);

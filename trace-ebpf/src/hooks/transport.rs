@@ -131,6 +131,9 @@ unsafe fn destined(slot: *const crate::maps::Slot, port: u16) -> bool {
         let body = (&raw const (*slot).body).cast::<u8>();
         let byte = |at: usize| core::ptr::read_volatile(body.add(at));
         let (protocol, l4) = if byte(0) >> 4 == 4 {
+            if byte(6) & 0x1f != 0 || byte(7) != 0 {
+                return true; // a later fragment has no ports
+            }
             (byte(9), usize::from(byte(0) & 15) * 4)
         } else {
             (byte(6), 40)
