@@ -5,7 +5,7 @@
 //! `tcp_collapse`), the write queue splits and merges them, and what is sent is a clone. Sequence numbers
 //! do survive.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::hash::ByAddress;
 use super::slab::Ref;
@@ -136,6 +136,8 @@ pub(super) struct Sockets {
     returning: ByAddress<(u64, u32), Vec<Ref>>,
     /// Datagrams queued on a socket, the oldest first.
     datagrams: ByAddress<u64, VecDeque<Ref>>,
+    /// Threads that copied a datagram with a stamp; their `recv()` has not returned.
+    copying: BTreeSet<u32>,
     sends: Ranges<Sending>,
     sent: Ranges<Ref>,
 }
@@ -227,6 +229,19 @@ impl Sockets {
             queue.pop_front();
         }
         queue.push_back(journey);
+    }
+
+    /// A thread copies a datagram, and which one is known.
+    pub(super) fn copied(&mut self, pid: u32) {
+        if self.copying.len() >= LIMIT {
+            self.copying.clear();
+        }
+        self.copying.insert(pid);
+    }
+
+    /// Whether the datagram that the thread's `recv()` returned with is known.
+    pub(super) fn was_copied(&mut self, pid: u32) -> bool {
+        self.copying.remove(&pid)
     }
 
     /// `recv()` on a datagram socket returned with the oldest one in its queue that `fits`.

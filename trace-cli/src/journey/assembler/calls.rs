@@ -166,6 +166,9 @@ impl Assembler {
             }
             SocketOp::Datagram => {
                 let Some(end) = record.end else { return };
+                if self.sockets.was_copied(record.pid) {
+                    return;
+                }
                 let slab = &self.slab;
                 let fits = |r| {
                     let Some(open) = slab.get(r) else {
@@ -175,10 +178,9 @@ impl Assembler {
                         None | Some(Outcome::Delivered) if open.receiver_free() => {}
                         _ => return Fit::Gone,
                     }
-                    // Copied with a stamp: then it is known who read it.
+                    // Copied with a stamp: another thread's, its own record follows.
                     if open.seen.has(Point::Copy) {
-                        let same = open.receiver == record.pid;
-                        return if same { Fit::This } else { Fit::NotYet };
+                        return Fit::Gone;
                     }
                     // A reader on another CPU can be faster than sk_data_ready, so what counts is the
                     // transport's first stamp.

@@ -252,7 +252,12 @@ impl Assembler {
         };
         match point {
             _ if SENDING.has(point) => open.sender = pid,
-            Point::Copy => open.receiver = pid,
+            Point::Copy => {
+                open.receiver = pid;
+                if open.current_flow().is_some_and(flow::is_udp) {
+                    self.sockets.copied(pid);
+                }
+            }
             Point::Wakeup => {
                 let Some(free) = open.woken.iter().position(|&w| w == 0 || w == pid) else {
                     return;
