@@ -136,8 +136,8 @@ pub(super) struct Sockets {
     returning: ByAddress<(u64, u32), Vec<Ref>>,
     /// Datagrams queued on a socket, the oldest first.
     datagrams: ByAddress<u64, VecDeque<Ref>>,
-    /// Threads that copied a datagram with a stamp; their `recv()` has not returned.
-    copying: BTreeSet<u32>,
+    /// Threads that copied a datagram with a stamp, and when; their `recv()` has not returned.
+    copying: BTreeSet<(u32, u64)>,
     sends: Ranges<Sending>,
     sent: Ranges<Ref>,
 }
@@ -231,17 +231,23 @@ impl Sockets {
         queue.push_back(journey);
     }
 
-    /// A thread copies a datagram, and which one is known.
-    pub(super) fn copied(&mut self, pid: u32) {
+    /// A thread copied a datagram at this time, and which one is known. A segment tells of it before its time: it
+    /// holds all that happened to its packet on that CPU.
+    pub(super) fn copied(&mut self, pid: u32, time: u64) {
         if self.copying.len() >= LIMIT {
-            self.copying.clear();
+            self.copying.pop_first();
         }
-        self.copying.insert(pid);
+        self.copying.insert((pid, time));
     }
 
-    /// Whether the datagram that the thread's `recv()` returned with is known.
-    pub(super) fn was_copied(&mut self, pid: u32) -> bool {
-        self.copying.remove(&pid)
+    /// Whether the datagram that the thread's `recv()` returned with at `end` is known.
+    pub(super) fn was_copied(&mut self, pid: u32, end: u64) -> bool {
+        let mut known = false;
+        while let Some(&copy) = self.copying.range((pid, 0)..=(pid, end)).next() {
+            self.copying.remove(&copy);
+            known = true;
+        }
+        known
     }
 
     /// `recv()` on a datagram socket returned with the oldest one in its queue that `fits`.

@@ -166,7 +166,7 @@ impl Assembler {
             }
             SocketOp::Datagram => {
                 let Some(end) = record.end else { return };
-                if self.sockets.was_copied(record.pid) {
+                if self.sockets.was_copied(record.pid, end) {
                     return;
                 }
                 let slab = &self.slab;

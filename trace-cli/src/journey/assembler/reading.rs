@@ -254,8 +254,9 @@ impl Assembler {
             _ if SENDING.has(point) => open.sender = pid,
             Point::Copy => {
                 open.receiver = pid;
-                if open.current_flow().is_some_and(flow::is_udp) {
-                    self.sockets.copied(pid);
+                let copy = open.stamps.iter().rev().find(|s| s.point == Point::Copy);
+                if let (Some(copy), true) = (copy, open.current_flow().is_some_and(flow::is_udp)) {
+                    self.sockets.copied(pid, copy.time);
                 }
             }
             Point::Wakeup => {
