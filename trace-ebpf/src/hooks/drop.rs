@@ -58,7 +58,7 @@ pub fn drop<P: Probe>(probe: &P) {
             Some(0) => return, // refused by the filter
             Some(time) => time,
             None => {
-                nested::<P::Memory>(skb, what.hook as u32, &Detail::default());
+                nested::<P::Memory>(skb, what.hook as u32, &Detail::default(), false);
                 now()
             }
         };

@@ -46,7 +46,7 @@ pub fn visit<M: Memory>(skb: *const c_void, what: Stamp, detail: Detail) -> bool
     });
     if taken.is_none() && what.opens {
         // SAFETY: as above.
-        unsafe { nested::<M>(skb, what.hook as u32, &detail) }
+        unsafe { nested::<M>(skb, what.hook as u32, &detail, what.poll) }
     }
     taken.is_some()
 }

@@ -72,7 +72,7 @@ unsafe fn pass<M: Memory>(skb: *const c_void, state: *const c_void, enter: bool)
             stamp_key::<M>(cpu, skb, key, what, detail);
         });
         if taken.is_none() {
-            nested::<M>(skb, what.hook as u32, &detail);
+            nested::<M>(skb, what.hook as u32, &detail, false);
         }
     }
 }
