@@ -75,10 +75,12 @@ fn a_file_that_cannot_be_written_exits_with_1() {
 
 #[test]
 fn an_unknown_namespace_is_named() {
-    let output = pktjourney(&["trace", "--duration", "1s", "--bookends", "pj-no-such"]);
-    let text = complaints(&output);
-    assert!(matches!(output.status.code(), Some(1 | 2)), "{text}");
-    assert!(text.contains("pj-no-such"), "{text}");
+    for option in ["--bookends", "--netns"] {
+        let output = pktjourney(&["trace", "--duration", "1s", option, "pj-no-such"]);
+        let text = complaints(&output);
+        assert!(matches!(output.status.code(), Some(1 | 2)), "{text}");
+        assert!(text.contains("pj-no-such"), "{text}");
+    }
 }
 
 #[test]

@@ -71,6 +71,8 @@ pub struct Stamp {
     pub anew: bool,
     /// Read the headers again if they could not be read before.
     pub again: bool,
+    /// Comes so late that the address may be another packet's by now: look whether it still has the same data.
+    pub late: bool,
 }
 
 impl Stamp {
@@ -90,6 +92,7 @@ impl Stamp {
             any: false,
             anew: false,
             again: false,
+            late: false,
         }
     }
 }
@@ -480,6 +483,11 @@ pub unsafe fn stamp_key<M: Memory>(
             if what.sender && what.opens && matches!(known, phase::EARLY | phase::RECEIVE) {
                 // what was received and goes out again (bridge) belongs to no socket
                 again |= !M::load::<Pointer>(skb, offset!(skb_sk)).0.is_null();
+            }
+            if what.late && known == phase::LOCAL {
+                // Read packets are freed where no hook sees it (`skb_attempt_defer_free`, `__kfree_skb`).
+                let buffer = number(cpu, M::load::<Pointer>(skb, offset!(skb_head)).0);
+                again |= buffer != (*slot).head.head;
             }
             if again || what.after != 0 && known != 0 && what.after >> (known & 7) & 1 == 0 {
                 // the address has got a new life, or is on its way again: a segment of its own

@@ -150,6 +150,7 @@ async fn live(
         probes,
         filter: &aim.selection.filter,
         filter_text: aim.selection.filter_text.clone(),
+        netns: &aim.selection.netns,
         stacks: output.stacks,
         log: verbose >= 2,
     })?;

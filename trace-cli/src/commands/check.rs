@@ -35,6 +35,7 @@ pub fn run(probes: &Probes, output: Output) -> Result<u8, Failure> {
         probes,
         filter: &Filter::default(),
         filter_text: None,
+        netns: &[],
         stacks: true,
         log: false,
     });

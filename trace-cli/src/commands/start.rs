@@ -22,6 +22,9 @@ use crate::{
     session::{NotProbed, PlanRow, PlanState, SCHEMA_VERSION, Session},
 };
 
+/// The name of the first process' network namespace, which has none of its own.
+const HOST: &str = "host";
+
 /// What is asked of the kernel side.
 pub struct Wanted<'a> {
     /// The command.
@@ -32,6 +35,8 @@ pub struct Wanted<'a> {
     pub filter: &'a Filter,
     /// As it was typed.
     pub filter_text: Option<String>,
+    /// Namespaces asked for, by name, file or inode number.
+    pub netns: &'a [String],
     /// Take kernel stacks of drops.
     pub stacks: bool,
     /// Let the programs log.
@@ -46,6 +51,11 @@ pub fn start(wanted: &Wanted<'_>) -> Result<(Loaded, Preface), Failure> {
     let Ok(btf) = btf else {
         unreachable!("`require` has asked for BTF")
     };
+    for name in wanted.netns {
+        if name.parse::<u32>().is_err() && name != HOST {
+            netns::path(name)?;
+        }
+    }
     let reasons = DropReasons::from_kernel(&btf);
     let options = probe::Options {
         kinds: wanted.probes.kinds,
@@ -65,7 +75,7 @@ pub fn start(wanted: &Wanted<'_>) -> Result<(Loaded, Preface), Failure> {
         names.insert_drop_reason(code, name);
     }
     if let Some(host) = netns::inode(Path::new("/proc/1/ns/net")) {
-        names.insert_namespace(host, "host");
+        names.insert_namespace(host, HOST);
     }
     for (inode, name) in netns::names() {
         names.insert_namespace(inode, name);

@@ -85,9 +85,7 @@ impl Plan {
                     .iter()
                     .flat_map(|spec| self.rows.iter().filter(|row| row.hook == spec.name))
                     .find_map(|row| match &row.state {
-                        State::Failed(why) | State::Skipped(why) => {
-                            Some(format!("{} {}: {why}", row.kind, row.target))
-                        }
+                        State::Failed(why) | State::Skipped(why) => Some(why.clone()),
                         State::Attached => None,
                     })
                     .unwrap_or_else(|| "not tried".to_owned());

@@ -19,6 +19,7 @@ pub fn consume<P: Probe>(probe: &P) {
         0,
         Stamp {
             ends: true,
+            late: true,
             ..Stamp::at(Hook::Consume, 0)
         },
     );
@@ -48,6 +49,7 @@ pub fn drop<P: Probe>(probe: &P) {
         let what = Stamp {
             ends: true,
             any: true,
+            late: true,
             ..Stamp::at(Hook::Drop, 0)
         };
         let stamped = alone(|cpu| {

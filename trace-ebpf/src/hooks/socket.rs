@@ -161,7 +161,10 @@ pub fn copy<P: Probe>(probe: &P) {
             copy_tcp(sk, len, pid);
             return;
         }
-        let what = Stamp::at(Hook::Copy, phase::LOCAL);
+        let what = Stamp {
+            late: true,
+            ..Stamp::at(Hook::Copy, phase::LOCAL)
+        };
         let detail = Detail {
             pid,
             ..Default::default()
@@ -188,7 +191,11 @@ pub fn recv_udp<M: Memory>(skb: *const c_void) {
         pid: thread(),
         ..Default::default()
     };
-    visit::<M>(skb, Stamp::at(Hook::Copy, phase::LOCAL), detail);
+    let what = Stamp {
+        late: true,
+        ..Stamp::at(Hook::Copy, phase::LOCAL)
+    };
+    visit::<M>(skb, what, detail);
 }
 
 /// TCP: by sequence range, because the sk_buff in the queue may hold several packets' data.

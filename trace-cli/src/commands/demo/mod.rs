@@ -114,6 +114,7 @@ fn with_netfilter(probes: &Probes) -> Result<Probes, Failure> {
         probes,
         filter: &Filter::default(),
         filter_text: None,
+        netns: &[],
         stacks: true,
         log: false,
     })?;
