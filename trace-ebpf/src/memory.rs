@@ -45,6 +45,17 @@ impl Memory for Helper {
     }
 }
 
+/// A pointer read from kernel memory.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+pub struct Pointer(pub *const c_void);
+
+impl Default for Pointer {
+    fn default() -> Self {
+        Self(core::ptr::null())
+    }
+}
+
 /// A probe's context: its arguments, whichever kind it is.
 pub trait Probe: EbpfContext {
     /// How members of what the arguments point to are read.

@@ -22,6 +22,8 @@ use crate::{
     util::{self, run, say},
 };
 
+/// Release of the compiler that made the object: another one's output cannot be compared with it.
+const COMPILER: &str = "trace-cli/ebpf/compiler.txt";
 /// Where the committed object lies in the checkout.
 const OBJECT: &str = "trace-cli/ebpf/pktjourney.bpf.o";
 /// Set for the compilers that the nested cargo starts through us.
@@ -30,6 +32,16 @@ const TARGET: &str = "bpfel-unknown-none";
 
 /// Builds the object and writes it, or with `check` compares it with the committed one.
 pub fn build_ebpf(check: bool) -> Result<()> {
+    let compiler = setup::compiler()?;
+    let compiler_file = util::workspace().join(COMPILER);
+    let made_by = fs::read_to_string(&compiler_file).unwrap_or_default();
+    if check && !made_by.is_empty() && made_by.trim() != compiler {
+        say(format!(
+            "{OBJECT} was made by rustc {}; this is {compiler}, which gives other bytes: not compared",
+            made_by.trim()
+        ));
+        return Ok(());
+    }
     let built = build(&setup::setup()?)?;
     let path = util::workspace().join(OBJECT);
     let committed = fs::read(&path).unwrap_or_default();
@@ -41,6 +53,7 @@ pub fn build_ebpf(check: bool) -> Result<()> {
         (false, false) => {
             fs::create_dir_all(path.parent().expect("a file lies in a folder"))?;
             fs::write(&path, &built).with_context(|| format!("cannot write {OBJECT}"))?;
+            fs::write(&compiler_file, format!("{compiler}\n"))?;
             say(format!(
                 "{OBJECT} written ({} bytes); commit it with the sources",
                 built.len()

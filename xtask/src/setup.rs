@@ -81,6 +81,11 @@ impl Rustc {
     }
 }
 
+/// Release of the compiler that cargo uses here, as `1.95.0`.
+pub fn compiler() -> Result<String> {
+    Ok(Rustc::ask()?.release)
+}
+
 /// Finds core's sources, or gets them.
 fn library(rustc: &Rustc, cache: &Path) -> Result<PathBuf> {
     let in_sysroot = rustc.sysroot.join("lib/rustlib/src/rust/library");

@@ -7,8 +7,8 @@ use trace_ebpf::{Counter, DropHead, Hook, Kind, MAX_STACK};
 use super::{alone, visit_argument};
 use crate::{
     maps::{count, reserve, submit},
-    memory::{Memory as _, Probe},
-    segment::{Detail, Pointer, Stamp, nested, now, stamp},
+    memory::{Memory as _, Pointer, Probe},
+    segment::{Detail, Stamp, nested, now, stamp},
 };
 
 /// `consume_skb(skb, …)`.

@@ -5,8 +5,8 @@ use trace_ebpf::{Counter, Kind, PollEvent};
 
 use crate::{
     maps::{count, send, this_cpu},
-    memory::{Memory as _, Probe},
-    segment::{Pointer, now},
+    memory::{Memory as _, Pointer, Probe},
+    segment::now,
 };
 
 /// `NET_RX_SOFTIRQ` (include/linux/interrupt.h).

@@ -8,8 +8,8 @@ use trace_ebpf::{Counter, Hook, Kind, SocketEvent, SocketOp};
 use super::{alone, visit};
 use crate::{
     maps::{Caller, caller, count, send},
-    memory::{Memory, Probe},
-    segment::{Detail, Pointer, Stamp, name_process, now, number, phase, stamp, thread},
+    memory::{Memory, Pointer, Probe},
+    segment::{Detail, Stamp, name_process, now, number, phase, stamp, thread},
 };
 
 const TCP: u16 = 6;

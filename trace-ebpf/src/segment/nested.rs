@@ -1,0 +1,103 @@
+//! Stamps taken while another hook is at work on the same CPU.
+
+use core::{ffi::c_void, ptr::write_volatile};
+
+use trace_ebpf::{Counter, Entry, Hook, Kind, SegmentHead, Tag, flags};
+
+use super::{Detail, LONGEST, now};
+use crate::{
+    maps::{count, send, this_cpu},
+    memory::Memory,
+};
+
+/// A hook that interrupted another one: its stamp goes straight to the ring, alone, with the poll it happened
+/// in (`poll`). Places that hold nothing are filled with thread 0, which says nothing.
+///
+/// # Safety
+/// `skb` is live.
+#[inline(never)]
+pub unsafe fn nested<M: Memory>(skb: *const c_void, hook: u32, detail: &Detail, poll: bool) {
+    #[repr(C)]
+    struct Alone {
+        head: SegmentHead,
+        entries: [Entry; 7],
+    }
+    const NOTHING: Entry = Entry {
+        value: 0,
+        tag: Tag::Pid as u8,
+        a: 0,
+        b: 0,
+    };
+    let Some(cpu) = this_cpu() else { return };
+    // SAFETY: reads as in `open`; the poll's fields are written by its own softirq only.
+    unsafe {
+        count(Counter::Nested);
+        let time = now();
+        let mut alone = Alone {
+            head: SegmentHead::default(),
+            entries: [NOTHING; 7],
+        };
+        let mut t0 = time;
+        let start = (*cpu).poll_start;
+        if poll && start != 0 && time - start < LONGEST / 4 {
+            let (mut irq, mut raise, mut softirq) = (0, 0, 0);
+            if (*cpu).first_poll != 0 {
+                irq = (*cpu).cause_irq_time;
+                raise = (*cpu).cause_time;
+                softirq = (*cpu).softirq_time;
+            }
+            let recent = |at: u64| at != 0 && time - at < LONGEST / 2;
+            for earlier in [start, softirq, raise, irq] {
+                if recent(earlier) && earlier < t0 {
+                    t0 = earlier;
+                }
+            }
+            let entry = |at: u64, hook: Hook| Entry {
+                value: (at - t0) as u32,
+                tag: hook as u8,
+                a: 0,
+                b: 0,
+            };
+            if recent(irq) {
+                alone.entries[0] = entry(irq, Hook::Interrupt);
+                alone.entries[0].b = (*cpu).cause_irq;
+            }
+            if recent(raise) {
+                alone.entries[1] = entry(raise, Hook::NapiSchedule);
+            }
+            if recent(softirq) {
+                alone.entries[2] = entry(softirq, Hook::Softirq);
+            }
+            alone.entries[3] = entry(start, Hook::Poll);
+            alone.entries[4] = Entry {
+                value: (*cpu).poll_number,
+                tag: Tag::Poll as u8,
+                a: 0,
+                b: 0,
+            };
+            (*cpu).poll_used = 1;
+        }
+        alone.entries[5] = Entry {
+            value: (time - t0) as u32,
+            tag: hook as u8,
+            a: detail.a,
+            b: detail.b,
+        };
+        alone.entries[6].value = detail.pid;
+        write_volatile((&raw mut alone.head.skb).cast::<*const c_void>(), skb);
+        alone.head.kind = Kind::Segment as u8;
+        alone.head.flags = flags::NESTED;
+        alone.head.bytes = size_of::<Alone>() as u16;
+        alone.head.cpu = aya_ebpf::helpers::bpf_get_smp_processor_id() as u16;
+        alone.head.protocol = u16::from_be(M::load::<u16>(skb, offset!(skb_protocol)));
+        alone.head.t0 = t0;
+        alone.head.sk = detail.sk;
+        alone.head.len = M::load::<u32>(skb, offset!(skb_len));
+        count(Counter::SegmentsOpened);
+        if send((&raw const alone).cast(), size_of::<Alone>() as u64) {
+            count(Counter::SegmentsSent);
+        } else {
+            count(Counter::SegmentsLost);
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! What a segment tells besides its stamps: where the packet is, the poll that brought it, the `send()` it comes from, and
+//! the names of devices and processes, once for each CPU.
+
+use core::{
+    ffi::c_void,
+    ptr::{addr_of_mut, read_volatile, write_volatile},
+};
+
+use trace_ebpf::{Counter, DeviceName, Hook, Kind, NAME_BYTES, ProcessName, Tag};
+
+use super::{LONGEST, push};
+use crate::{
+    maps::{Cpu, Slot, caller, count, send},
+    memory::{Memory, Pointer},
+};
+
+/// Tells user space the name of a device, once per device and CPU.
+#[inline(always)]
+pub(super) unsafe fn name_device<M: Memory>(
+    cpu: *mut Cpu,
+    device: *const c_void,
+    ifindex: u32,
+    netns: u32,
+) {
+    // SAFETY: the mask keeps the index inside the cache; the name is copied by a helper.
+    unsafe {
+        let id = u64::from(netns) << 32 | u64::from(ifindex);
+        let place = addr_of_mut!((*cpu).devices)
+            .cast::<u64>()
+            .add(((netns ^ ifindex) & 63) as usize);
+        if read_volatile(place) == id {
+            return;
+        }
+        let mut record = DeviceName {
+            kind: Kind::Device as u8,
+            bytes: size_of::<DeviceName>() as u16,
+            ifindex,
+            netns,
+            ..Default::default()
+        };
+        let first = M::load::<u64>(device, offset!(dev_name));
+        let second = M::load::<u64>(device, offset!(dev_name) + 8);
+        record.name[..8].copy_from_slice(&first.to_ne_bytes());
+        record.name[8..NAME_BYTES].copy_from_slice(&second.to_ne_bytes());
+        if send((&raw const record).cast(), size_of::<DeviceName>() as u64) {
+            write_volatile(place, id);
+        } else {
+            count(Counter::RecordsLost);
+        }
+    }
+}
+
+/// Notes when the packet is on another device or in another namespace than before.
+#[inline(always)]
+pub(super) unsafe fn note_device<M: Memory>(cpu: *mut Cpu, slot: *mut Slot, skb: *const c_void) {
+    // SAFETY: as in `open`.
+    unsafe {
+        let device = M::load::<Pointer>(skb, offset!(skb_dev)).0;
+        if device.is_null() {
+            return;
+        }
+        let ifindex = M::load::<u32>(device, offset!(dev_ifindex));
+        let net = M::load::<Pointer>(device, offset!(dev_net)).0;
+        let netns = if net.is_null() {
+            0
+        } else {
+            M::load::<u32>(net, offset!(net_inum))
+        };
+        if netns != (*slot).netns {
+            push(slot, netns, Tag::Netns as u8, 0, 0);
+        }
+        if netns != (*slot).netns || ifindex != (*slot).ifindex {
+            push(slot, ifindex, Tag::Device as u8, 0, 0);
+            (*slot).netns = netns;
+            (*slot).ifindex = ifindex;
+            name_device::<M>(cpu, device, ifindex, netns);
+        }
+    }
+}
+
+/// Notes the interrupt, softirq and poll that brought the packet, with their own times.
+#[inline(always)]
+pub(super) unsafe fn note_poll(cpu: *mut Cpu, slot: *mut Slot, fresh: bool) {
+    // SAFETY: plain reads and writes of this CPU's state.
+    unsafe {
+        (*slot).polled = 1;
+        let poll = (*cpu).poll_start;
+        if poll == 0 {
+            return;
+        }
+        let first = (*cpu).first_poll != 0;
+        let (irq, raise, softirq) = if first {
+            (
+                (*cpu).cause_irq_time,
+                (*cpu).cause_time,
+                (*cpu).softirq_time,
+            )
+        } else {
+            (0, 0, 0)
+        };
+        if fresh {
+            // the journey begins with the earliest of them
+            let mut t0 = poll;
+            if softirq != 0 {
+                t0 = softirq;
+            }
+            if raise != 0 {
+                t0 = raise;
+            }
+            if irq != 0 {
+                t0 = irq;
+            }
+            if (*slot).head.t0 - t0 < LONGEST {
+                (*slot).head.t0 = t0;
+            }
+        }
+        // what happened before the packet was there is not a part of its way
+        let from = if fresh { (*slot).head.t0 } else { (*slot).last };
+        let t0 = (*slot).head.t0;
+        if irq != 0 && irq >= from {
+            push(
+                slot,
+                (irq - t0) as u32,
+                Hook::Interrupt as u8,
+                0,
+                (*cpu).cause_irq,
+            );
+        }
+        if raise != 0 && raise >= from {
+            push(slot, (raise - t0) as u32, Hook::NapiSchedule as u8, 0, 0);
+        }
+        if softirq != 0 && softirq >= from {
+            push(slot, (softirq - t0) as u32, Hook::Softirq as u8, 0, 0);
+        }
+        if poll >= from {
+            push(slot, (poll - t0) as u32, Hook::Poll as u8, 0, 0);
+        }
+        push(slot, (*cpu).poll_number, Tag::Poll as u8, 0, 0);
+        (*cpu).poll_used = 1;
+    }
+}
+
+/// Puts what happened inside `send()` before the packet's own first stamp.
+#[inline(never)]
+pub(super) unsafe fn note_sender(cpu: *mut Cpu, slot: *mut Slot, key: u64) -> u32 {
+    // SAFETY: the slot is ours; the caller's entry is only read.
+    unsafe {
+        let time = (*slot).last;
+        let sk = (*slot).head.sk;
+        let mut output = 0;
+        if (*cpu).output == key {
+            output = (*cpu).output_time;
+            (*cpu).output = 0;
+        }
+        if sk == 0 && output == 0 {
+            return 0;
+        }
+        let mut tcp = 0;
+        if sk != 0 && (*cpu).tcp_sk == sk {
+            tcp = (*cpu).tcp_time;
+            (*cpu).tcp_sk = 0;
+        }
+        let pid = thread();
+        let (mut send, mut write, mut known) = (0, 0, false);
+        if pid != 0
+            && let Some(caller) = caller(pid)
+        {
+            known = sk != 0 && (*caller).pid == pid && (*caller).sk == sk;
+            if known {
+                send = (*caller).start;
+                write = (*caller).write;
+            }
+        }
+        let recent = |at: u64| at != 0 && at <= time && time - at < LONGEST / 2;
+        let mut t0 = time;
+        if recent(output) {
+            t0 = output;
+        }
+        if recent(tcp) && tcp < t0 {
+            t0 = tcp;
+        }
+        if recent(write) && write < t0 {
+            t0 = write;
+        }
+        if recent(send) && send < t0 {
+            t0 = send;
+        }
+        (*slot).head.t0 = t0;
+        if recent(send) {
+            push(slot, (send - t0) as u32, Hook::Send as u8, 0, 0);
+            push(slot, pid, Tag::Pid as u8, 0, 0);
+        }
+        if recent(write) {
+            push(slot, (write - t0) as u32, Hook::SocketWrite as u8, 0, 0);
+        }
+        if recent(tcp) {
+            push(slot, (tcp - t0) as u32, Hook::TcpTransmit as u8, 0, 0);
+        }
+        if recent(output) {
+            push(slot, (output - t0) as u32, Hook::IpOutput as u8, 0, 0);
+        }
+        if known && !recent(send) {
+            push(slot, pid, Tag::Pid as u8, 0, 0);
+        }
+        if known {
+            name_process(cpu, pid);
+        }
+        0
+    }
+}
+
+/// The running thread's id; in an interrupt, that of whoever was interrupted.
+#[inline(always)]
+pub fn thread() -> u32 {
+    aya_ebpf::helpers::bpf_get_current_pid_tgid() as u32
+}
+
+/// Tells user space the name of the running thread, once per thread and CPU.
+///
+/// # Safety
+/// As for [`number`].
+#[inline(never)]
+pub unsafe fn name_process(cpu: *mut Cpu, pid: u32) -> u32 {
+    // SAFETY: the mask keeps the index inside the cache.
+    unsafe {
+        let place = addr_of_mut!((*cpu).processes)
+            .cast::<u32>()
+            .add((pid & 127) as usize);
+        if read_volatile(place) == pid {
+            return 0;
+        }
+        let record = ProcessName {
+            kind: Kind::Process as u8,
+            bytes: size_of::<ProcessName>() as u16,
+            pid,
+            tgid: (aya_ebpf::helpers::bpf_get_current_pid_tgid() >> 32) as u32,
+            name: aya_ebpf::helpers::bpf_get_current_comm().unwrap_or_default(),
+            ..Default::default()
+        };
+        if send((&raw const record).cast(), size_of::<ProcessName>() as u64) {
+            write_volatile(place, pid);
+        } else {
+            count(Counter::RecordsLost);
+        }
+        0
+    }
+}

@@ -1,0 +1,122 @@
+//! A segment begins: its head, and the packet's first bytes.
+
+use core::{ffi::c_void, ptr::addr_of_mut};
+
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
+use trace_ebpf::{Counter, Kind, PACKET_BYTES, SegmentHead, flags};
+
+use super::{notes::name_device, now, number};
+use crate::{
+    filter,
+    maps::{Cpu, Slot, count},
+    memory::{Memory, Pointer},
+};
+
+pub(super) const AT_DATA: u32 = 1;
+
+pub(super) const WITHOUT_PACKET: u32 = 2;
+
+/// Fills the head of a new segment, and copies the packet's first bytes.
+#[inline(never)]
+pub(super) unsafe fn open<M: Memory>(
+    cpu: *mut Cpu,
+    slot: *mut Slot,
+    skb: *const c_void,
+    key: u64,
+    how: u32,
+) -> u32 {
+    // SAFETY: `skb` is a live sk_buff that the hook was given; all reads are checked by the verifier or a helper.
+    unsafe {
+        let time = now();
+        let head = addr_of_mut!((*slot).head);
+        let device: *const c_void = M::load::<Pointer>(skb, offset!(skb_dev)).0;
+        let sk: *const c_void = M::load::<Pointer>(skb, offset!(skb_sk)).0;
+        let mut netns = 0;
+        let mut ifindex = 0;
+        if !device.is_null() {
+            ifindex = M::load::<u32>(device, offset!(dev_ifindex));
+            let net = M::load::<Pointer>(device, offset!(dev_net)).0;
+            if !net.is_null() {
+                netns = M::load::<u32>(net, offset!(net_inum));
+            }
+        } else if !sk.is_null() {
+            let net = M::load::<Pointer>(sk, offset!(sk_net)).0;
+            if !net.is_null() {
+                netns = M::load::<u32>(net, offset!(net_inum));
+            }
+        }
+        let protocol = u16::from_be(M::load::<u16>(skb, offset!(skb_protocol)));
+        let length = M::load::<u32>(skb, offset!(skb_len));
+        let cloned = M::load::<u8>(skb, offset!(skb_cloned)) >> (offset!(skb_cloned_shift) & 7) & 1;
+        let mut flag = if cloned != 0 { flags::CLONED } else { 0 };
+        let buffer = number(cpu, M::load::<Pointer>(skb, offset!(skb_head)).0);
+        let bytes = how & WITHOUT_PACKET == 0;
+        if bytes {
+            flag |= flags::PACKET;
+            if !read_packet::<M>(cpu, slot, skb, buffer, how & AT_DATA != 0) {
+                flag |= flags::UNREADABLE;
+            }
+        }
+        *head = SegmentHead {
+            kind: Kind::Segment as u8,
+            flags: flag,
+            bytes: 0,
+            cpu: aya_ebpf::helpers::bpf_get_smp_processor_id() as u16,
+            protocol,
+            skb: key,
+            t0: time,
+            head: buffer,
+            sk: number(cpu, sk),
+            len: length,
+            netns,
+            ifindex,
+            spare: 0,
+        };
+        (*slot).end = if bytes { PACKET_BYTES as u32 } else { 0 };
+        (*slot).ifindex = ifindex;
+        (*slot).netns = netns;
+        (*slot).polled = 0;
+        (*slot).handed = 0;
+        (*slot).phase = 0;
+        (*slot).last = time;
+        (*slot).ignored = 0;
+        count(Counter::SegmentsOpened);
+        let refused = config!(filter) != 0 && !filter::accepts(slot);
+        if refused {
+            (*slot).ignored = 1;
+            count(Counter::Filtered);
+        } else if ifindex != 0 {
+            name_device::<M>(cpu, device, ifindex, netns);
+        }
+        u32::from(refused)
+    }
+}
+
+/// Copies the packet's first bytes, from its network header on; false when the header is not in the
+/// linear part (yet): a driver may leave it in a page until GRO or the IP layer pulls it.
+#[inline(always)]
+pub(super) unsafe fn read_packet<M: Memory>(
+    cpu: *mut Cpu,
+    slot: *mut Slot,
+    skb: *const c_void,
+    buffer: u64,
+    at_data: bool,
+) -> bool {
+    // SAFETY: as in `open`.
+    unsafe {
+        let data = number(cpu, M::load::<Pointer>(skb, offset!(skb_data)).0);
+        let network = if at_data {
+            data
+        } else {
+            buffer + u64::from(M::load::<u16>(skb, offset!(skb_network_header)))
+        };
+        let length = M::load::<u32>(skb, offset!(skb_len));
+        let linear = data + u64::from(length - M::load::<u32>(skb, offset!(skb_data_len)));
+        let failed = bpf_probe_read_kernel(
+            addr_of_mut!((*slot).body).cast(),
+            PACKET_BYTES as u32,
+            network as *const c_void,
+        );
+        failed == 0 && network + 20 <= linear
+    }
+}
