@@ -42,6 +42,8 @@ pub(super) struct Sight<'a> {
     pub place: Place,
     /// The headers, at a segment's first stamp.
     pub flow: Option<&'a Flow>,
+    /// `skb->head` at the segment's beginning; 0 when not known.
+    pub head: u64,
     /// Its record came after its time.
     pub late: bool,
 }
@@ -211,11 +213,21 @@ fn local_output(open: &Open, sight: &Sight<'_>, same: bool) -> Verdict {
     keep(same)
 }
 
+/// Whether a driver built this packet anew, at the address of one that was sent and freed unseen. The other end of
+/// a veth pair that polls (NAPI) gets the sk_buff itself, but is another device, and the data is the same.
+fn from_a_card(open: &Open, sight: &Sight<'_>) -> bool {
+    let place = open.current_place();
+    let same_device = place.netns == sight.place.netns && place.ifindex == sight.place.ifindex;
+    let other_data = sight.head != 0 && open.head != 0 && sight.head != open.head;
+    sight.point == Point::Gro && (same_device || other_data && !at_once(open, sight))
+}
+
 /// `napi_gro_receive`, `netif_rx`, `netif_receive_skb`.
 fn arrival(open: &Open, sight: &Sight<'_>, same: bool) -> Verdict {
     let place = open.current_place();
     match open.side {
         // veth_xmit and loopback_xmit hand the sk_buff itself to the receiving side.
+        Side::Transmit | Side::Forward if from_a_card(open, sight) => Verdict::NewLife,
         Side::Transmit | Side::Forward => next_leg(same || open.tunnel),
         Side::Receive if place.netns != sight.place.netns && place.netns != 0 => {
             // macvlan, ipvlan: the device of another namespace takes it over on the way in.

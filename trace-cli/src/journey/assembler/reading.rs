@@ -102,6 +102,7 @@ impl Assembler {
             cpu,
             place,
             flow: reading.flow.as_ref().filter(|_| !reading.shown),
+            head: reading.segment.head,
             late: reading.late,
         };
         let verdict = known.map_or(Verdict::NewLife, |open| judge(open, &sight));
