@@ -18,6 +18,9 @@ const TAKEN: Points = Points::of(&[
 /// Given to a driver.
 const AT_DRIVER: Points = Points::of(&[Point::StartXmit, Point::XmitDone]);
 
+/// Given to a device.
+const AT_DEVICE: Points = Points::of(&[Point::DevQueue, Point::QdiscEnqueue, Point::QdiscDequeue]);
+
 /// `consume_skb`: the packet was freed after use. By whom is what it passed before.
 pub(super) fn consumed(open: &Open) -> Outcome {
     match open.side {
@@ -33,9 +36,19 @@ pub(super) fn consumed(open: &Open) -> Outcome {
         // The driver's transmit completion.
         Side::Transmit if open.seen.meets(AT_DRIVER) => Outcome::Sent,
         Side::Forward if open.seen.meets(AT_DRIVER) => Outcome::Forwarded,
+        // What needs no segmentation leaves the device layer by the driver alone, even when the driver's own
+        // stamp is missing (the kernel skips a program that would interrupt itself).
+        Side::Transmit if fits_the_wire(open) => Outcome::Sent,
+        Side::Forward if fits_the_wire(open) => Outcome::Forwarded,
         // validate_xmit_skb after segmentation, ip_do_fragment: its parts go on.
         Side::Transmit | Side::Forward => Outcome::Consumed,
     }
+}
+
+/// Whether it was given to a device in one piece.
+fn fits_the_wire(open: &Open) -> bool {
+    const FRAME: u32 = 1514;
+    open.seen.meets(AT_DEVICE) && open.len <= FRAME
 }
 
 /// `kfree_skb`, with what its record says. An echo reply that a raw socket took (ping) is cloned for it
