@@ -12,11 +12,7 @@ use crate::{
     config::{Capture, Output, Probes, Source},
     kernel::privileges::drop_privileges,
     pipeline::{Aim, Pipeline, Preface, Report},
-    sink::{
-        Sink,
-        json::Json,
-        text::{Look, Text},
-    },
+    sink::{self, Sink},
     source::{
         item::Item,
         live::Live,
@@ -55,27 +51,13 @@ pub fn run(report: Report, capture: Capture, output: Output, verbose: u8) -> Res
 }
 
 /// Where results go: to stdout, unless a recording goes there.
-fn sink(output: Output, stdout_taken: bool) -> Out {
+fn open_sink(output: Output, stdout_taken: bool) -> Out {
     let out: Box<dyn Write> = if stdout_taken {
         Box::new(io::stderr())
     } else {
         Box::new(io::stdout())
     };
-    let out = BufWriter::with_capacity(1 << 16, out);
-    if output.json {
-        Box::new(Json::new(out).stacks(output.stacks))
-    } else {
-        Box::new(Text::new(out, io::stderr(), look(output)))
-    }
-}
-
-/// How text shall look.
-pub const fn look(output: Output) -> Look {
-    Look {
-        color: output.color,
-        width: output.width,
-        stacks: output.stacks,
-    }
+    sink::open(output, BufWriter::with_capacity(1 << 16, out), io::stderr())
 }
 
 /// Reads a recording; the output is what the live run would have given.
@@ -89,7 +71,7 @@ fn replay(path: &Path, aim: Aim, output: Output) -> Result<u8, Failure> {
     let other_filter =
         recorded.filter(|recorded| Some(recorded) != preface.session.filter.as_ref());
     let mut pipeline =
-        Pipeline::begin(&preface, aim, sink(output, false)).map_err(Failure::Output)?;
+        Pipeline::begin(&preface, aim, open_sink(output, false)).map_err(Failure::Output)?;
     if let Some(filter) = other_filter {
         let message = format!(
             "the recording was made with the filter `{filter}`: other packets may be missing or incomplete"
@@ -158,8 +140,12 @@ async fn live(
     let mut live = Live::new(loaded).map_err(system("cannot watch the rings"))?;
     let mut learner = Learner::new();
     drop_privileges().map_err(system("cannot give up privileges"))?;
-    let mut pipeline = Pipeline::begin(&preface, aim, sink(output, write == Some(Path::new("-"))))
-        .map_err(Failure::Output)?;
+    let mut pipeline = Pipeline::begin(
+        &preface,
+        aim,
+        open_sink(output, write == Some(Path::new("-"))),
+    )
+    .map_err(Failure::Output)?;
 
     loop {
         let go_on = tokio::select! {

@@ -4,7 +4,7 @@ use std::io::{self, BufWriter, Write};
 
 use serde::Serialize;
 
-use super::{Failure, capture, start};
+use super::{Failure, start};
 use crate::{
     config::{Output, Probes},
     filter::Filter,
@@ -14,7 +14,7 @@ use crate::{
     },
     pipeline::Report,
     session::{PlanState, Session},
-    sink::{Sink as _, json::Json, text::Text},
+    sink::{self, Sink as _, json::Json},
 };
 
 /// The JSON record; a `session` record follows when probes could be attached.
@@ -74,7 +74,7 @@ fn write(
         write_facts(&mut out, facts)?;
         if let Some(session) = session {
             writeln!(out)?;
-            Text::new(&mut out, io::sink(), capture::look(output)).plan(session)?;
+            sink::open(output, &mut out, io::sink()).plan(session)?;
         }
     }
     out.flush()
