@@ -29,12 +29,13 @@ fn a_token_bucket_dictates_the_time_in_the_qdisc() -> Result<(), LabError> {
     assert_eq!(journeys.len() as u64, COUNT, "{}", trace.summary());
     journeys.sort_by_key(|journey| journey.start_ns);
     let mut first = None;
+    let mut gaps = 0;
     for (number, journey) in (1..).zip(&journeys) {
         assert_eq!(journey.outcome, "delivered", "{journey:?}");
         let Some(stage) = journey.stages.iter().find(|stage| stage.stage == "qdisc") else {
             panic!("no qdisc: {journey:?}\n{}", trace.summary());
         };
-        assert_eq!(stage.state, "measured", "{journey:?}");
+        gaps += u64::from(stage.state == "gap");
         let first = *first.get_or_insert(stage.start_ns);
         // What is gone by then was in the bucket or has come since; 1 % for the kernel's rounding of rates.
         let bits = (number * ON_WIRE).saturating_sub(BURST) * 8;
@@ -47,6 +48,10 @@ fn a_token_bucket_dictates_the_time_in_the_qdisc() -> Result<(), LabError> {
         let waited = stage.start_ns - first;
         assert!(stage.ns + waited >= least, "packet {number}: {journey:?}");
     }
+    // The shaper's timer lets packets go in whatever process it interrupts. A guarded host may run no tracing
+    // program in some of them (docs/kernels.md): then the next stage's hook ends this one, and it is called a gap.
+    let guarded = std::env::var_os("PKTJOURNEY_VM").is_none();
+    assert!(gaps <= if guarded { COUNT / 5 } else { 0 }, "{gaps} gaps");
     // It must not be late either: the whole train takes 0.4 s.
     let longest = journeys.iter().map(|journey| journey.ns("qdisc")).max();
     assert!(longest > Some(300_000_000), "{longest:?}");

@@ -76,6 +76,8 @@ pub struct Stamp {
     /// A packet that was handed over does not come by here again: what comes is another one, or
     /// the same one anew. Its own segment either way; user space looks at the headers.
     pub anew: bool,
+    /// Comes after a hand-over: a packet that was not handed over by what is in the slot is another one.
+    pub takes: bool,
     /// Read the headers again if they could not be read before.
     pub again: bool,
     /// Comes so late that the address may be another packet's by now: look whether it still has the same data.
@@ -98,6 +100,7 @@ impl Stamp {
             sender: false,
             any: false,
             anew: false,
+            takes: false,
             again: false,
             late: false,
         }
@@ -151,7 +154,24 @@ unsafe fn slot_of(cpu: *mut Cpu, key: u64) -> *mut Slot {
     }
 }
 
-/// The slot that holds the packet, or null.
+/// Where a packet is, as far as this CPU knows; 0 = not here.
+///
+/// # Safety
+/// As for [`number`].
+#[inline(always)]
+pub unsafe fn phase_of(cpu: *mut Cpu, key: u64) -> u8 {
+    // SAFETY: as promised.
+    unsafe {
+        let slot = slot_of(cpu, key);
+        if (*slot).head.skb == key {
+            (*slot).phase
+        } else {
+            0
+        }
+    }
+}
+
+/// The slot that holds the packet, or null; null too when the filter refused the packet.
 ///
 /// # Safety
 /// As for [`number`].
@@ -247,7 +267,10 @@ pub unsafe fn stamp_key<M: Memory>(
         let mut fresh = (*slot).head.skb != key;
         if !fresh {
             let known = (*slot).phase;
-            let mut again = what.anew && (*slot).handed != 0 || what.sender && (*cpu).output == key;
+            let handed = (*slot).handed != 0;
+            let mut again = what.anew && handed
+                || what.takes && !handed
+                || what.sender && (*cpu).output == key;
             if what.sender && what.opens && matches!(known, phase::EARLY | phase::RECEIVE) {
                 // what was received and goes out again (bridge) belongs to no socket
                 again |= !M::load::<Pointer>(skb, offset!(skb_sk)).0.is_null();
@@ -264,8 +287,11 @@ pub unsafe fn stamp_key<M: Memory>(
                 }
                 fresh = true;
             } else if (*slot).ignored != 0 {
-                if what.ends {
+                if what.ends || what.hands {
+                    // where it comes out again, another packet may come at its address
                     (*slot).head.skb = 0;
+                } else if what.phase != 0 {
+                    (*slot).phase = what.phase;
                 }
                 return core::ptr::null_mut();
             } else if (*slot).end > FULL || now() - (*slot).head.t0 > LONGEST {
@@ -302,7 +328,7 @@ pub unsafe fn stamp_key<M: Memory>(
                 if what.phase != 0 {
                     (*slot).phase = what.phase;
                 }
-                if what.ends {
+                if what.ends || what.hands {
                     (*slot).head.skb = 0;
                 }
                 return core::ptr::null_mut();

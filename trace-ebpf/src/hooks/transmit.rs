@@ -7,7 +7,7 @@ use trace_ebpf::Hook;
 use super::{alone, visit, visit_argument};
 use crate::{
     memory::Probe,
-    segment::{Detail, Stamp, bit, now, number, phase, slot_for, stamp_key},
+    segment::{Detail, Stamp, bit, now, number, phase, phase_of, stamp_key},
 };
 
 /// Phases after which a packet can be given to a device. Not local delivery: that was another life.
@@ -46,6 +46,7 @@ fn output(skb: *const c_void) {
 #[inline(always)]
 pub fn neighbour<P: Probe>(probe: &P) {
     let what = Stamp {
+        after: ON_THE_WAY,
         sender: true,
         ..Stamp::at(Hook::Neighbour, phase::TRANSMIT)
     };
@@ -86,7 +87,10 @@ pub fn qdisc_dequeue<P: Probe>(probe: &P) {
     if !skb.is_null() {
         visit::<P::Memory>(
             skb,
-            Stamp::at(Hook::QdiscDequeue, phase::TRANSMIT),
+            Stamp {
+                takes: true,
+                ..Stamp::at(Hook::QdiscDequeue, phase::TRANSMIT)
+            },
             Detail::default(),
         );
     }
@@ -117,9 +121,8 @@ pub fn xmit_done<P: Probe>(probe: &P) {
         // SAFETY: `opens` is false.
         unsafe {
             let key = number(cpu, skb);
-            let slot = slot_for(cpu, key);
-            // on a backlog already (loopback, veth): the next leg has begun
-            if !slot.is_null() && (*slot).phase == phase::DRIVER {
+            // else on a backlog already (loopback, veth): the next leg has begun
+            if phase_of(cpu, key) == phase::DRIVER {
                 stamp_key::<P::Memory>(
                     cpu,
                     skb,
