@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::probe::Kinds;
+use crate::stack::Section;
 
 #[cfg(test)]
 mod tests;
@@ -62,6 +63,16 @@ Examples:
           all drops until Ctrl-C, by reason, place, stage and flow
   pktjourney drops --duration 1m --no-stack udp
           a minute's UDP drops, without kernel stacks
+";
+
+const STACK_EXAMPLES: &str = "\
+Examples:
+  pktjourney stack
+          an overview, and advice; nothing is changed
+  pktjourney stack protocols --watch 1s
+          protocol counters, and each second how fast they grow
+  pktjourney stack --all-netns --json
+          everything, of all network namespaces
 ";
 
 /// Follow each packet through the Linux kernel: where it spent its time, and where it was dropped.
@@ -122,6 +133,9 @@ pub(crate) enum CommandArgs {
     /// Show what this kernel and these privileges allow: which probe at which hook, and which stages stay unseen
     #[command(after_long_help = EXIT_CODES)]
     Check(ProbeArgs),
+    /// Show the network stack's counters and settings, and what is wrong with them
+    #[command(after_long_help = format!("{STACK_EXAMPLES}\n{EXIT_CODES}"))]
+    Stack(StackArgs),
     /// Make namespaces and traffic of its own, follow it, and show one packet of each kind, latencies and drops
     #[command(after_long_help = EXIT_CODES)]
     Demo(DemoArgs),
@@ -164,6 +178,30 @@ pub(crate) struct DropsArgs {
     pub(crate) capture: CaptureArgs,
     #[command(flatten)]
     pub(crate) probe: ProbeArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct StackArgs {
+    /// Show these sections at length, instead of an overview of all
+    #[arg(value_name = "SECTION")]
+    pub(crate) sections: Vec<Section>,
+    /// Look into this network namespace (a name from `ip netns`, or a path); repeatable
+    #[arg(
+        long,
+        value_name = "NAME",
+        conflicts_with = "all_netns",
+        help_heading = "What to show"
+    )]
+    pub(crate) netns: Vec<String>,
+    /// Look into all network namespaces that have a name or a process
+    #[arg(long, help_heading = "What to show")]
+    pub(crate) all_netns: bool,
+    /// Look again each time this has passed, and show how fast counters grow: 1s, 500ms
+    #[arg(long, value_name = "TIME", value_parser = value::duration, help_heading = "When to stop")]
+    pub(crate) watch: Option<Duration>,
+    /// Stop after having looked this many times
+    #[arg(short, long, value_name = "COUNT", requires = "watch", value_parser = clap::value_parser!(u64).range(1..), help_heading = "When to stop")]
+    pub(crate) count: Option<u64>,
 }
 
 #[derive(Args, Debug)]

@@ -6,9 +6,12 @@ use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::cli::{CaptureArgs, Cli, ColorArg, CommandArgs, OutputArgs, ProbeArgs, SelectArgs};
+use crate::cli::{
+    CaptureArgs, Cli, ColorArg, CommandArgs, OutputArgs, ProbeArgs, SelectArgs, StackArgs,
+};
 use crate::filter::{Filter, FilterError};
 use crate::probe::Kinds;
+use crate::stack::{Scope, Section};
 
 /// Columns of text that is not written to a terminal.
 pub const DEFAULT_WIDTH: usize = 100;
@@ -37,8 +40,23 @@ pub enum Command {
     Drops(Capture),
     /// What this kernel allows.
     Check(Probes),
+    /// Counters and settings of the stack.
+    Stack(Stack),
     /// Own namespaces, own traffic.
     Demo(Probes),
+}
+
+/// What of the stack is shown, and how often.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Stack {
+    /// Of which namespaces.
+    pub scope: Scope,
+    /// Which sections, at length; none is an overview of all.
+    pub sections: Vec<Section>,
+    /// Again and again, this far apart.
+    pub watch: Option<Duration>,
+    /// Stop after this many.
+    pub count: Option<u64>,
 }
 
 /// How results are written.
@@ -183,6 +201,7 @@ impl Config {
                 Command::Drops(capture(args.select, true, args.capture, args.probe)?)
             }
             CommandArgs::Check(args) => Command::Check(probes(args)),
+            CommandArgs::Stack(args) => Command::Stack(stack(args)),
             CommandArgs::Demo(args) => Command::Demo(probes(args.probe)),
         };
         Ok(Self {
@@ -231,6 +250,21 @@ fn capture(
         duration: capture.duration,
         max_journeys: usize::try_from(capture.max_journeys).unwrap_or(usize::MAX),
     })
+}
+
+fn stack(args: StackArgs) -> Stack {
+    Stack {
+        scope: if args.all_netns {
+            Scope::All
+        } else if args.netns.is_empty() {
+            Scope::Own
+        } else {
+            Scope::Named(args.netns)
+        },
+        sections: args.sections,
+        watch: args.watch,
+        count: args.count,
+    }
 }
 
 /// 64 MiB for all CPUs: half a second of what a busy CPU sends, and no more memory on a large machine.

@@ -22,3 +22,4 @@ pub mod selection;
 pub mod session;
 pub mod sink;
 pub mod source;
+pub mod stack;

@@ -4,6 +4,7 @@ pub mod capture;
 pub mod check;
 pub mod demo;
 pub mod failure;
+pub mod stack;
 pub mod start;
 
 pub use failure::Failure;
@@ -25,6 +26,7 @@ pub fn run(config: Config) -> Result<u8, Failure> {
         Command::Latency(capture) => capture::run(Report::Latency, capture, output, verbose),
         Command::Drops(capture) => capture::run(Report::Drops, capture, output, verbose),
         Command::Check(probes) => check::run(&probes, output),
+        Command::Stack(wanted) => stack::run(&wanted, output),
         Command::Demo(probes) => demo::run(&probes, output),
     }
 }

@@ -8,6 +8,7 @@ mod flow;
 mod journey;
 mod place;
 mod session;
+mod stack;
 mod summary;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ use crate::aggregate::latency::{Excluded, LatencyRow};
 use crate::dictionary::Dictionary;
 use crate::journey::model::Journey;
 use crate::session::Session;
+use crate::stack::Report;
 
 /// A line.
 #[derive(Serialize)]
@@ -37,6 +39,7 @@ enum Record<'a> {
     Drop(summary::DropRecord<'a>),
     Warning(summary::WarningRecord<'a>),
     End(summary::EndRecord),
+    Stack(stack::StackRecord<'a>),
 }
 
 /// Writes JSON lines.
@@ -64,6 +67,11 @@ impl<W: Write> Json<W> {
     #[must_use]
     pub fn stacks(self, stacks: bool) -> Self {
         Self { stacks, ..self }
+    }
+
+    /// The stack's counters and settings: a record for each namespace.
+    pub fn stack(&mut self, report: &Report) -> io::Result<()> {
+        stack::records(report).try_for_each(|record| self.write(&Record::Stack(record)))
     }
 
     fn write(&mut self, record: &Record<'_>) -> io::Result<()> {

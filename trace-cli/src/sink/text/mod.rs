@@ -12,6 +12,7 @@ mod paint;
 mod place;
 mod plan;
 mod process;
+pub mod stack;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,213 @@
+//! The host's network stack at a glance: counters and settings, read from the kernel's own files and netlink.
+//!
+//! One directory or file a section. A section is plain data with units in its field names, and has two halves: a pure parser
+//! of what the kernel wrote, and `read`, which fetches it. What a kernel, a namespace or our privileges do not give is a
+//! [`SectionError`] by name, never a made-up zero.
+//!
+//! Counters only grow; [`Snapshot::since`] makes of two snapshots a third one, whose counters are the growth between them
+//! and whose other values are those of the later one.
+
+mod error;
+pub mod files;
+pub mod growth;
+pub mod protocols;
+
+use serde::Serialize;
+
+pub use error::SectionError;
+use files::Files;
+use growth::Growth;
+
+use crate::kernel::{
+    clock::monotonic_ns,
+    netns::{self, NetnsError},
+};
+
+/// Which network namespaces.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Scope {
+    /// That of this process.
+    Own,
+    /// These: names, or paths of files that stand for one.
+    Named(Vec<String>),
+    /// All that have a name or a process.
+    All,
+}
+
+/// A part of the stack, as it is named on the command line and in messages.
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Section {
+    /// Protocol counters, as nstat
+    Protocols,
+}
+
+/// The stack at one moment, and what changed since an earlier one.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Report {
+    /// As it is.
+    pub now: Snapshot,
+    /// What changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub growth: Option<Change>,
+}
+
+/// What changed between two snapshots.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Change {
+    /// The time between them, in ns.
+    pub interval_ns: u64,
+    /// Counters are their growth.
+    pub of: Snapshot,
+}
+
+impl Report {
+    /// Compares with an earlier snapshot, if there is one.
+    pub fn new(now: Snapshot, earlier: Option<&Snapshot>) -> Self {
+        let growth = earlier.map(|earlier| Change {
+            interval_ns: now.taken_ns.saturating_sub(earlier.taken_ns),
+            of: now.since(earlier),
+        });
+        Self { now, growth }
+    }
+}
+
+/// The stack at one moment.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Snapshot {
+    /// When reading began, in ns of the monotonic clock.
+    pub taken_ns: u64,
+    /// What there is for each network namespace.
+    pub namespaces: Vec<Namespace>,
+}
+
+/// One network namespace.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Namespace {
+    /// As `ip netns` calls it; `host` for that of process 1; else `pid N`, one that is in it.
+    pub name: String,
+    /// Its inode number, 0 when it is not known.
+    pub inode: u32,
+    /// Protocol counters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocols: Option<protocols::Protocols>,
+    /// What could not be read.
+    pub missing: Vec<SectionError>,
+}
+
+impl Snapshot {
+    /// Reads everything.
+    ///
+    /// # Errors
+    /// If a namespace cannot be entered. What cannot be read inside of one is among its [`missing`](Namespace::missing).
+    pub fn read(scope: &Scope) -> Result<Self, NetnsError> {
+        let taken_ns = monotonic_ns();
+        let namespaces = match scope {
+            Scope::Own => vec![Namespace::read(own_name(), &Files::system())],
+            Scope::Named(names) => names
+                .iter()
+                .map(|name| netns::enter(name, || Namespace::read(name.clone(), &Files::system())))
+                .collect::<Result<_, _>>()?,
+            Scope::All => all()
+                .into_iter()
+                // A namespace may be gone before it is entered.
+                .filter_map(|(name, path)| {
+                    netns::enter(&path, || Namespace::read(name, &Files::system())).ok()
+                })
+                .collect(),
+        };
+        Ok(Self {
+            taken_ns,
+            namespaces,
+        })
+    }
+
+    /// What changed since an earlier snapshot; namespaces that were not there then are left out.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            taken_ns: self.taken_ns,
+            namespaces: self
+                .namespaces
+                .iter()
+                .filter_map(|now| {
+                    let before = earlier
+                        .namespaces
+                        .iter()
+                        .find(|before| (before.inode, &before.name) == (now.inode, &now.name))?;
+                    Some(now.since(before))
+                })
+                .collect(),
+        }
+    }
+}
+
+impl Namespace {
+    /// Reads the calling thread's namespace.
+    fn read(name: String, files: &Files) -> Self {
+        let mut missing = Vec::new();
+        let protocols = kept(protocols::read(files), &mut missing);
+        Self {
+            name,
+            inode: netns::own().unwrap_or(0),
+            protocols,
+            missing,
+        }
+    }
+}
+
+impl Growth for Namespace {
+    fn since(&self, earlier: &Self) -> Self {
+        Self {
+            name: self.name.clone(),
+            inode: self.inode,
+            protocols: self.protocols.since(&earlier.protocols),
+            missing: self.missing.clone(),
+        }
+    }
+}
+
+/// A section, or a note that it is missing.
+fn kept<T>(section: Result<T, SectionError>, missing: &mut Vec<SectionError>) -> Option<T> {
+    section.map_err(|error| missing.push(error)).ok()
+}
+
+/// What our own namespace is called.
+fn own_name() -> String {
+    let Some(own) = netns::own() else {
+        return "own".to_owned();
+    };
+    if host() == Some(own) {
+        return HOST.to_owned();
+    }
+    netns::names()
+        .remove(&own)
+        .unwrap_or_else(|| "own".to_owned())
+}
+
+/// The name of the first process' network namespace, which has none of its own.
+const HOST: &str = "host";
+
+fn host() -> Option<u32> {
+    netns::inode(std::path::Path::new("/proc/1/ns/net"))
+}
+
+/// All namespaces that have a name or a process: what to call them, and a file that stands for each.
+fn all() -> Vec<(String, String)> {
+    let names = netns::names();
+    let host = host();
+    let mut found: Vec<(String, String)> = Vec::new();
+    for (inode, pid) in netns::processes() {
+        let path = format!("/proc/{pid}/ns/net");
+        if Some(inode) == host {
+            found.insert(0, (HOST.to_owned(), path));
+        } else if !names.contains_key(&inode) {
+            found.push((format!("pid {pid}"), path));
+        }
+    }
+    for (inode, name) in names {
+        if Some(inode) != host {
+            found.push((name.clone(), name));
+        }
+    }
+    found
+}
