@@ -14,6 +14,7 @@ use pktjourney::lab::{Addresses, LabError, Pair, run, traffic::udp::Flow};
 use rustix::process::Signal;
 
 use crate::{
+    schema,
     trace::Trace,
     tracer::{Tracer, binary, patience},
 };
@@ -132,6 +133,7 @@ fn a_closed_pipe_ends_it_quietly() -> Result<(), LabError> {
         .read_line(&mut first)
         .expect("a line");
     assert!(first.contains("session"), "{first}");
+    schema::check_line(&first);
     let programs = programs_of(child.id());
     // The reader is gone: the next line meets a closed pipe.
     let deadline = Instant::now() + patience(10);

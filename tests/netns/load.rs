@@ -6,12 +6,10 @@ use pktjourney::lab::{Addresses, LabError, Pair, counters, traffic::udp::Flow};
 use serde_json::Value;
 
 use crate::{
+    schema::JOURNEY,
     trace::OUTCOMES,
     tracer::{Tracer, netfilter_flags, patience},
 };
-
-/// How the line of a journey begins: there are too many to keep.
-const JOURNEY: &str = "{\"type\":\"journey\"";
 
 /// Runs a command of the tool while a flood lasts: its `end` line, and the packets that the kernel counted.
 fn flood(command: &[&str]) -> Result<(Value, u64), LabError> {
@@ -20,6 +18,7 @@ fn flood(command: &[&str]) -> Result<(Value, u64), LabError> {
     let flow = Flow::open(&pair.a, source, &pair.b, to)?;
     let mut arguments: Vec<String> = command.iter().map(|&word| word.to_owned()).collect();
     arguments.extend(netfilter_flags(&[&pair.a, &pair.b]));
+    // There are too many journeys to keep.
     let mut tracer = Tracer::spawn_keeping(&arguments, |line| !line.starts_with(JOURNEY));
     tracer.wait_for("\"type\":\"session\"", patience(20));
     let (_, before) = counters::device(&pair.a, "a0")?;

@@ -10,6 +10,7 @@ mod lab;
 mod load;
 mod nic;
 mod qdisc;
+mod schema;
 mod sums;
 mod tcp;
 mod trace;

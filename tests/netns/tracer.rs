@@ -13,7 +13,7 @@ use std::{
 use pktjourney::lab::Netns;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::trace::Trace;
+use crate::{schema, trace::Trace};
 
 /// Emulated machines are twenty times slower.
 pub fn patience(seconds: u64) -> Duration {
@@ -176,7 +176,8 @@ impl Tracer {
         kill_process(pid, signal).expect("signal pktjourney");
     }
 
-    /// Waits for its end: exit status, standard output, standard error.
+    /// Waits for its end: exit status, standard output, standard error. What it printed is as the schema says, unless
+    /// it was killed in the middle of a line.
     pub fn wait(&mut self, patience: Duration) -> (ExitStatus, String, String) {
         let deadline = Instant::now() + patience;
         let status = loop {
@@ -203,6 +204,9 @@ impl Tracer {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner),
         );
+        if status.code().is_some() {
+            schema::check(&text);
+        }
         (status, text, complaints.unwrap_or_default())
     }
 
