@@ -5,13 +5,13 @@ use std::{
     fs,
     io::{BufRead as _, BufReader},
     path::PathBuf,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
 use pktjourney::lab::{Addresses, LabError, Pair, run, traffic::udp::Flow};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
     schema,
@@ -204,6 +204,53 @@ fn a_full_disk_is_an_error_that_names_the_file() -> Result<(), LabError> {
         "no ledger"
     );
     assert_gone(&programs);
+    Ok(())
+}
+
+/// A child that would wait for a reader for ever, were it not killed when a test fails.
+struct Unread(Child);
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() -> Result<(), LabError> {
+    for (second, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let (_pair, flow) = lab()?;
+        let child = Command::new(binary())
+            .args(["trace", "--json"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn();
+        let mut unread = Unread(child.expect("start pktjourney"));
+        let child = &mut unread.0;
+        let mut first = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+        stdout.read_line(&mut first).expect("a line");
+        let programs = programs_of(child.id());
+        // More than a pipe holds, and nobody reads on: it cannot come to a good end.
+        flow.deliver(1_000, 100)?;
+        thread::sleep(patience(1));
+        let pid = Pid::from_child(child);
+        kill_process(pid, Signal::INT).expect("signal pktjourney");
+        thread::sleep(patience(1));
+        assert!(child.try_wait().expect("wait").is_none(), "it has ended");
+        kill_process(pid, second).expect("signal pktjourney");
+        let asked = Instant::now();
+        let status = child.wait().expect("wait");
+        assert_eq!(status.code(), Some(code), "{status}");
+        assert!(
+            asked.elapsed() < patience(1),
+            "it took {:?}",
+            asked.elapsed()
+        );
+        assert_gone(&programs);
+    }
     Ok(())
 }
 

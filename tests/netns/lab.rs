@@ -90,10 +90,16 @@ fn faults_are_what_the_kernel_counts() -> Result {
             faults::too_big(router, true, 20)
         }),
         ("udp checksum", |pair, _| {
-            faults::bad_checksum(pair, Transport::Udp, 20)
+            faults::bad_checksum(pair, Transport::Udp, false, 20)
+        }),
+        ("udp checksum, IPv6", |pair, _| {
+            faults::bad_checksum(pair, Transport::Udp, true, 20)
         }),
         ("tcp checksum", |pair, _| {
-            faults::bad_checksum(pair, Transport::TcpSyn, 20)
+            faults::bad_checksum(pair, Transport::TcpSyn, false, 20)
+        }),
+        ("tcp checksum, IPv6", |pair, _| {
+            faults::bad_checksum(pair, Transport::TcpSyn, true, 20)
         }),
         ("reverse path", |pair, _| faults::reverse_path(pair, 20)),
         ("martian", |pair, _| faults::martian(pair, 20)),

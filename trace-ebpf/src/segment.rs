@@ -268,9 +268,8 @@ pub unsafe fn stamp_key<M: Memory>(
         if !fresh {
             let known = (*slot).phase;
             let handed = (*slot).handed != 0;
-            let mut again = what.anew && handed
-                || what.takes && !handed
-                || what.sender && (*cpu).output == key;
+            let mut again =
+                what.anew && handed || what.takes && !handed || what.sender && (*cpu).output == key;
             if what.sender && what.opens && matches!(known, phase::EARLY | phase::RECEIVE) {
                 // what was received and goes out again (bridge) belongs to no socket
                 again |= !M::load::<Pointer>(skb, offset!(skb_sk)).0.is_null();

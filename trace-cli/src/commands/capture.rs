@@ -3,8 +3,16 @@
 use std::{
     io::{self, BufWriter, Write},
     path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    flag,
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Failure, start};
@@ -126,6 +134,7 @@ async fn live(
     let system = |what| move |error| Failure::System(what, error);
     let mut interrupt = signal(SignalKind::interrupt()).map_err(system("cannot catch SIGINT"))?;
     let mut terminate = signal(SignalKind::terminate()).map_err(system("cannot catch SIGTERM"))?;
+    let ending = leave_at_the_second_signal().map_err(system("cannot catch signals"))?;
 
     let (loaded, preface) = start::start(&start::Wanted {
         report: aim.report,
@@ -161,7 +170,7 @@ async fn live(
             break;
         }
     }
-    leave_at_the_next_interrupt();
+    ending.store(true, Ordering::Relaxed);
     live.end(|item| step(item, &mut learner, &mut recorder, &mut pipeline))?;
     let recorded = recorder.finish();
     if let Err(error) = &recorded {
@@ -241,11 +250,14 @@ impl Recorder {
     }
 }
 
-/// From here on Ctrl-C ends us at once (the shell sees 130); the kernel detaches everything.
-fn leave_at_the_next_interrupt() {
-    // SAFETY: sets a signal's disposition to the default; no handler of ours runs.
-    unsafe {
-        libc::signal(libc::SIGINT, libc::SIG_DFL);
-        libc::signal(libc::SIGTERM, libc::SIG_DFL);
+/// The first signal asks for a good end; from then on the next one ends us at once, whatever is going on (a pipe that
+/// nobody reads), and the kernel detaches everything. The flag says whether the end has begun: it may do so unasked.
+fn leave_at_the_second_signal() -> io::Result<Arc<AtomicBool>> {
+    let ending = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // In this order: the signal that sets the flag must not find it set.
+        flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&ending))?;
+        flag::register(signal, Arc::clone(&ending))?;
     }
+    Ok(ending)
 }

@@ -40,8 +40,13 @@ pub fn closed_tcp_port(pair: &Pair, count: u64) -> Result<Fault, LabError> {
 }
 
 /// Datagrams or SYNs from `a` to a port of `b` that is listened to, with a wrong transport checksum.
-pub fn bad_checksum(pair: &Pair, transport: raw::Transport, count: u64) -> Result<Fault, LabError> {
-    let (_, to) = pair.v4();
+pub fn bad_checksum(
+    pair: &Pair,
+    transport: raw::Transport,
+    v6: bool,
+    count: u64,
+) -> Result<Fault, LabError> {
+    let (source, to) = if v6 { pair.v6() } else { pair.v4() };
     let listener = udp::socket(&pair.b, to)?;
     let port = listener
         .local_addr()
@@ -50,14 +55,13 @@ pub fn bad_checksum(pair: &Pair, transport: raw::Transport, count: u64) -> Resul
     let packet = raw::Packet {
         transport,
         bad_checksum: true,
-        ..raw::Packet::udp(
-            (pair.addresses.v4(0, 1), 40_000),
-            (pair.addresses.v4(0, 2), port),
-        )
+        ..raw::Packet::udp((source, 40_000), (to, port))
     };
-    let counter = match transport {
-        raw::Transport::Udp => "UdpInCsumErrors",
-        raw::Transport::TcpSyn => "TcpInCsumErrors",
+    let counter = match (transport, v6) {
+        (raw::Transport::Udp, false) => "UdpInCsumErrors",
+        (raw::Transport::Udp, true) => "Udp6InCsumErrors",
+        // of both versions
+        (raw::Transport::TcpSyn, _) => "TcpInCsumErrors",
     };
     counting(port, &pair.b, counter, || {
         raw::send(&pair.a, &packet, count).map(|()| count)

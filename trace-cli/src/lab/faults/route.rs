@@ -99,7 +99,7 @@ pub fn martian(pair: &Pair, count: u64) -> Result<Fault, LabError> {
 }
 
 fn forged(pair: &Pair, source: [u8; 4], port: u16, count: u64) -> Result<u64, LabError> {
-    let packet = raw::Packet::udp((source.into(), 40_000), (pair.addresses.v4(0, 2), port));
+    let packet = raw::Packet::udp((source, 40_000), (pair.addresses.v4(0, 2), port));
     raw::send(&pair.a, &packet, count).map(|()| count)
 }
 

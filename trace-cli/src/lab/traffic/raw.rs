@@ -1,6 +1,6 @@
-//! IPv4 packets made by hand, for what no well-behaved socket sends: bad checksums, forged senders.
+//! Packets made by hand, for what no well-behaved socket sends: bad checksums, forged senders.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use rustix::net::{AddressFamily, SendFlags, SocketType, ipproto, sendto, socket};
 
@@ -19,12 +19,12 @@ pub enum Transport {
 #[derive(Clone, Copy, Debug)]
 pub struct Packet {
     /// Sender, true or forged.
-    pub source: (Ipv4Addr, u16),
+    pub source: (IpAddr, u16),
     /// Receiver.
-    pub destination: (Ipv4Addr, u16),
+    pub destination: (IpAddr, u16),
     /// What is inside.
     pub transport: Transport,
-    /// Time to live.
+    /// Time to live, or hop limit.
     pub ttl: u8,
     /// Spoil the transport's checksum.
     pub bad_checksum: bool,
@@ -32,27 +32,41 @@ pub struct Packet {
 
 impl Packet {
     /// A datagram with nothing wrong.
-    pub const fn udp(source: (Ipv4Addr, u16), destination: (Ipv4Addr, u16)) -> Self {
+    pub fn udp<A: Into<IpAddr>, B: Into<IpAddr>>(source: (A, u16), destination: (B, u16)) -> Self {
         Self {
-            source,
-            destination,
+            source: (source.0.into(), source.1),
+            destination: (destination.0.into(), destination.1),
             transport: Transport::Udp,
             ttl: 64,
             bad_checksum: false,
         }
     }
 
-    /// Its bytes. The kernel fills in length, identification and checksum of the IPv4 header.
+    /// Its bytes. The kernel fills in length, identification and checksum of an IPv4 header, nothing of an IPv6 one.
     fn bytes(&self) -> Vec<u8> {
         let (protocol, transport) = match self.transport {
             Transport::Udp => (17, self.datagram()),
             Transport::TcpSyn => (6, self.syn()),
         };
-        let mut bytes = vec![0x45, 0, 0, 0, 0, 0, 0, 0, self.ttl, protocol, 0, 0];
-        bytes.extend(self.source.0.octets());
-        bytes.extend(self.destination.0.octets());
-        bytes.extend(transport);
-        bytes
+        let [high, low] = u16::try_from(transport.len()).unwrap_or(0).to_be_bytes();
+        let header = if self.is_v6() {
+            vec![0x60, 0, 0, 0, high, low, protocol, self.ttl]
+        } else {
+            vec![0x45, 0, 0, 0, 0, 0, 0, 0, self.ttl, protocol, 0, 0]
+        };
+        [header, self.addresses(), transport].concat()
+    }
+
+    const fn is_v6(&self) -> bool {
+        self.destination.0.is_ipv6()
+    }
+
+    fn addresses(&self) -> Vec<u8> {
+        let octets = |address| match address {
+            IpAddr::V4(address) => address.octets().to_vec(),
+            IpAddr::V6(address) => address.octets().to_vec(),
+        };
+        [octets(self.source.0), octets(self.destination.0)].concat()
     }
 
     /// A UDP header and 16 bytes.
@@ -82,8 +96,7 @@ impl Packet {
     fn seal(&self, mut bytes: Vec<u8>, protocol: u8, place: usize) -> Vec<u8> {
         let length = u32::try_from(bytes.len()).unwrap_or(0);
         let mut sum = u32::from(protocol) + length;
-        let addresses = [self.source.0.octets(), self.destination.0.octets()].concat();
-        for pair in addresses.chunks(2).chain(bytes.chunks(2)) {
+        for pair in self.addresses().chunks(2).chain(bytes.chunks(2)) {
             sum += u32::from(u16::from_be_bytes([
                 pair[0],
                 pair.get(1).copied().unwrap_or(0),
@@ -107,9 +120,13 @@ impl Packet {
 /// Sends a packet `count` times from a namespace.
 pub fn send(netns: &Netns, packet: &Packet, count: u64) -> Result<(), LabError> {
     let failed = |what: &str| LabError::io::<rustix::io::Errno>(format!("raw packet: {what}"));
-    let socket = netns.enter(|| {
-        socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::RAW)).map_err(failed("socket"))
-    })?;
+    let family = if packet.is_v6() {
+        AddressFamily::INET6
+    } else {
+        AddressFamily::INET
+    };
+    let socket = netns
+        .enter(|| socket(family, SocketType::RAW, Some(ipproto::RAW)).map_err(failed("socket")))?;
     let bytes = packet.bytes();
     let to = SocketAddr::from((packet.destination.0, 0));
     for _ in 0..count {
@@ -124,15 +141,15 @@ mod tests {
 
     #[test]
     fn a_good_checksum_sums_to_all_ones() {
-        let packet = Packet::udp(
-            (Ipv4Addr::new(10, 0, 0, 1), 7),
-            (Ipv4Addr::new(10, 0, 0, 2), 9),
-        );
-        let bytes = packet.datagram();
-        let mut sum = 17 + bytes.len() as u32;
-        for pair in [10, 0, 0, 1, 10, 0, 0, 2].chunks(2).chain(bytes.chunks(2)) {
-            sum += u32::from(u16::from_be_bytes([pair[0], pair[1]]));
+        for (source, destination) in [("10.0.0.1", "10.0.0.2"), ("2001:db8::1", "2001:db8::2")] {
+            let address = |text: &str| text.parse::<IpAddr>().expect("an address");
+            let packet = Packet::udp((address(source), 7), (address(destination), 9));
+            let bytes = [packet.addresses(), packet.datagram()].concat();
+            let mut sum = 17 + packet.datagram().len() as u32;
+            for pair in bytes.chunks(2) {
+                sum += u32::from(u16::from_be_bytes([pair[0], pair[1]]));
+            }
+            assert_eq!((sum & 0xffff) + (sum >> 16), 0xffff);
         }
-        assert_eq!((sum & 0xffff) + (sum >> 16), 0xffff);
     }
 }
