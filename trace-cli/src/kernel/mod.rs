@@ -8,6 +8,7 @@ pub mod btf;
 pub mod clock;
 pub mod drop_reason;
 pub mod features;
+pub mod netlink;
 pub mod netns;
 pub mod offsets;
 pub mod privileges;
