@@ -7,9 +7,11 @@
 //! Counters only grow; [`Snapshot::since`] makes of two snapshots a third one, whose counters are the growth between them
 //! and whose other values are those of the later one.
 
+pub mod connections;
 mod error;
 pub mod files;
 pub mod growth;
+pub mod nic;
 pub mod protocols;
 
 use serde::Serialize;
@@ -37,6 +39,10 @@ pub enum Scope {
 /// A part of the stack, as it is named on the command line and in messages.
 #[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Section {
+    /// Sockets, as ss; listeners with their backlog
+    Connections,
+    /// Network cards, as ethtool; drivers' counters that mean loss
+    Nic,
     /// Protocol counters, as nstat
     Protocols,
 }
@@ -87,6 +93,12 @@ pub struct Namespace {
     pub name: String,
     /// Its inode number, 0 when it is not known.
     pub inode: u32,
+    /// Sockets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connections: Option<connections::Connections>,
+    /// Network cards.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nic: Option<nic::Nics>,
     /// Protocol counters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protocols: Option<protocols::Protocols>,
@@ -146,9 +158,13 @@ impl Namespace {
     fn read(name: String, files: &Files) -> Self {
         let mut missing = Vec::new();
         let protocols = kept(protocols::read(files), &mut missing);
+        let connections = kept(connections::read(files), &mut missing);
+        let nic = kept(nic::read(), &mut missing);
         Self {
             name,
             inode: netns::own().unwrap_or(0),
+            connections,
+            nic,
             protocols,
             missing,
         }
@@ -160,6 +176,8 @@ impl Growth for Namespace {
         Self {
             name: self.name.clone(),
             inode: self.inode,
+            connections: self.connections.since(&earlier.connections),
+            nic: self.nic.since(&earlier.nic),
             protocols: self.protocols.since(&earlier.protocols),
             missing: self.missing.clone(),
         }

@@ -13,6 +13,8 @@ mod place;
 mod plan;
 mod process;
 pub mod stack;
+mod stack_connections;
+mod stack_nic;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use super::Look;
 use super::paint::{BOLD, DOUBTFUL, Paint, clean};
 use super::table::{Align, Cell, Table};
+use super::{stack_connections, stack_nic};
 use crate::stack::{Namespace, Report, Section, protocols::Protocols};
 
 /// What the parts of the text are written with.
@@ -49,6 +50,18 @@ impl Page<'_> {
         if let Some(protocols) = &now.protocols {
             let growth = growth.and_then(|growth| growth.protocols.as_ref());
             self.protocols(protocols, growth, sections.contains(&Section::Protocols))?;
+        }
+        if let Some(connections) = &now.connections {
+            let growth = growth.and_then(|growth| growth.connections.as_ref());
+            let all = sections.contains(&Section::Connections);
+            let growth = growth.zip(self.seconds);
+            stack_connections::write(self.out, self.paint, connections, growth, all)?;
+        }
+        if let Some(nics) = &now.nic {
+            let growth = growth.and_then(|growth| growth.nic.as_ref());
+            let all = sections.contains(&Section::Nic);
+            let growth = growth.zip(self.seconds);
+            stack_nic::write(self.out, self.paint, nics, growth, all)?;
         }
         for missing in &now.missing {
             let text = format!("not seen: {}: {missing}", missing.section);

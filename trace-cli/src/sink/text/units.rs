@@ -42,6 +42,18 @@ fn three_digits(value: u64, scale: u64) -> Option<String> {
     None
 }
 
+/// A number of bytes: `0 B`, `999 B`, `1.23 kB`, `12.3 MB`.
+pub fn bytes(bytes: u64) -> String {
+    let mut scale: u64 = 1;
+    for unit in ["B", "kB", "MB", "GB", "TB"] {
+        if let Some(digits) = three_digits(bytes, scale) {
+            return format!("{digits} {unit}");
+        }
+        scale *= 1000;
+    }
+    format!("{} PB", bytes / scale)
+}
+
 /// A part of a whole: `12.3 %`; what is there but would round to nothing is `<0.1 %`.
 pub fn percent(share: f64) -> String {
     if share > 0.0 && share < 0.0005 {
@@ -89,5 +101,19 @@ mod tests {
         assert_eq!(percent(0.0001), "<0.1 %");
         assert_eq!(percent(0.1234), "12.3 %");
         assert_eq!(percent(1.0), "100.0 %");
+    }
+
+    #[test]
+    fn bytes_are_counted_in_thousands() {
+        for (value, text) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.00 kB"),
+            (999_999, "1.00 MB"),
+            (12_345_678, "12.3 MB"),
+            (u64::MAX, "18446 PB"),
+        ] {
+            assert_eq!(bytes(value), text);
+        }
     }
 }
