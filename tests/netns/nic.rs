@@ -61,8 +61,7 @@ fn from_interrupt_to_completion() -> Result<(), LabError> {
     let (source, to) = cards.v4();
     let flow = Flow::open(&cards.a, source, &cards.b, to)?;
     let tracer = Tracer::start(&[&cards.a, &cards.b], &[&format!("udp and host {to}")]);
-    // One by one first: then each has an interrupt of its own. In a stream many share one, and two cards' interrupts
-    // before one softirq leave open which of them brought a packet.
+    // One by one first: then each has an interrupt of its own. In a stream many share one.
     for _ in 0..SLOW {
         flow.deliver(1, 100)?;
         std::thread::sleep(std::time::Duration::from_millis(10));
@@ -84,7 +83,8 @@ fn from_interrupt_to_completion() -> Result<(), LabError> {
         |journey: &&&Journey| journey.stages.last().is_some_and(|s| s.stage == "driver");
     let pending = pending.iter().filter(at_the_card).count();
     assert_eq!((sent.len() + pending) as u64, COUNT, "{}", trace.summary());
-    assert!(pending <= 8, "{}", trace.summary());
+    // The card may ask for an interrupt only after three quarters of its ring of 256.
+    assert!(pending <= 64, "{}", trace.summary());
     assert_eq!(delivered.len() as u64, COUNT, "{}", trace.summary());
     assert_nearly_all(
         &trace,
@@ -133,6 +133,70 @@ fn from_interrupt_to_completion() -> Result<(), LabError> {
         );
     }
     assert_eq!(trace.ledger("lost"), 0, "{}", trace.summary());
+    Ok(())
+}
+
+/// The interrupts by which a card says that it has received, by `/proc/interrupts`.
+fn interrupts_of(card: &str) -> Vec<u64> {
+    let device = std::fs::canonicalize(format!("/sys/class/net/{card}/device")).expect("a device");
+    let device = device.file_name().expect("a name").to_string_lossy();
+    // virtio1-input.0, eth0-rx-0
+    let names = [format!("{device}-input"), format!("{card}-")];
+    let table = std::fs::read_to_string("/proc/interrupts").expect("/proc/interrupts");
+    let own = |line: &&str| {
+        let name = line.split_whitespace().last().unwrap_or_default();
+        names.iter().any(|own| name.starts_with(own.as_str()))
+    };
+    table
+        .lines()
+        .filter(own)
+        .filter_map(|line| line.split(':').next()?.trim().parse().ok())
+        .collect()
+}
+
+#[test]
+fn each_card_has_its_own_interrupt() -> Result<(), LabError> {
+    let list = std::env::var(VARIABLE).unwrap_or_default();
+    let interrupts: Vec<Vec<u64>> = list.split_terminator(',').map(interrupts_of).collect();
+    let Some(cards) = cards()? else { return Ok(()) };
+    // One processor for all of them: one card's interrupt comes while the other's packets are polled.
+    for irq in interrupts.iter().flatten() {
+        std::fs::write(format!("/proc/irq/{irq}/smp_affinity_list"), "0").expect("an affinity");
+    }
+    let (a, b) = cards.v4();
+    let there = Flow::open(&cards.a, a, &cards.b, b)?;
+    let back = Flow::open(&cards.b, b, &cards.a, a)?;
+    let tracer = Tracer::start(&[&cards.a, &cards.b], &["udp"]);
+    std::thread::scope(|threads| {
+        let flows = [&there, &back].map(|flow| threads.spawn(|| flow.deliver(COUNT, 100)));
+        flows
+            .into_iter()
+            .try_for_each(|flow| flow.join().expect("a flow"))
+    })?;
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    let trace = tracer.finish();
+    for (to, flow, own) in [(b, there, &interrupts[1]), (a, back, &interrupts[0])] {
+        let delivered: Vec<&Journey> = trace
+            .to(to, flow.port().unwrap_or(0))
+            .into_iter()
+            .filter(|journey| journey.direction == "receive")
+            .collect();
+        assert_eq!(delivered.len() as u64, COUNT, "{}", trace.summary());
+        let irqs: Vec<Option<u64>> = delivered
+            .iter()
+            .filter_map(|journey| journey.polls.first())
+            .map(|poll| poll["irq"].as_u64())
+            .collect();
+        let wrong = irqs.iter().flatten().find(|irq| !own.contains(irq));
+        assert_eq!(wrong, None, "{to} has {own:?}: {}", trace.summary());
+        let known = irqs.iter().flatten().count();
+        // An interrupt that comes while the same hook is at work is not seen, as above.
+        assert!(
+            known as u64 * 100 >= COUNT * 98,
+            "{known} of {COUNT} to {to} have an interrupt: {}",
+            trace.summary()
+        );
+    }
     Ok(())
 }
 

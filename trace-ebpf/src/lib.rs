@@ -310,7 +310,7 @@ pub struct PollEvent {
     pub number: u32,
     /// Interface index of the NAPI's device; 0 for the backlog.
     pub ifindex: u32,
-    /// CLOCK_MONOTONIC, ns: softirq entry or the end of the poll before.
+    /// CLOCK_MONOTONIC, ns: `__napi_poll`, or softirq entry or the end of the poll before.
     pub start: u64,
     /// CLOCK_MONOTONIC, ns: `napi_poll`.
     pub end: u64,
@@ -323,7 +323,7 @@ pub struct PollEvent {
 }
 
 impl PollEvent {
-    /// No hardware interrupt scheduled the poll (loopback, veth), or more than one did.
+    /// No hardware interrupt scheduled the poll (loopback, veth), or which one is not known.
     pub const NO_INTERRUPT: u16 = u16::MAX;
 }
 

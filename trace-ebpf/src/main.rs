@@ -84,6 +84,8 @@ tracepoints! {
 }
 
 functions! {
+    napi::napi_schedule => napi_schedule_fentry, napi_schedule_kprobe;
+    napi::poll_begin => poll_begin_fentry, poll_begin_kprobe;
     receive::classify => classify_fentry, classify_kprobe;
     receive::xdp_generic => xdp_generic_fentry, xdp_generic_kprobe;
     receive::ip => ip_fentry, ip_kprobe;

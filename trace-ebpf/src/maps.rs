@@ -89,9 +89,11 @@ pub struct Cpu {
     pub raise_time: u64,
     /// Start of the interrupt that scheduled it, 0 when it was none.
     pub raise_irq_time: u64,
-    /// The same two of the softirq that runs now.
+    /// The same two of the poll that runs now; until it is known which, of its softirq.
     pub cause_time: u64,
     pub cause_irq_time: u64,
+    /// Start of the softirq that the poll waited for; 0 when it ran before the poll was scheduled.
+    pub cause_softirq: u64,
     /// Start of the NET_RX softirq, 0 outside of one.
     pub softirq_time: u64,
     /// Start of the poll.
@@ -104,7 +106,13 @@ pub struct Cpu {
     pub first_poll: u8,
     /// The poll brought a packet that we follow.
     pub poll_used: u8,
-    pub pad: u32,
+    /// The next `softirq_raise` belongs to a NAPI whose scheduling was noted by itself.
+    pub announced: u8,
+    /// Polls announce themselves here (`poll_begin` is attached).
+    pub begins: u8,
+    pub pad: u16,
+    /// As `number`, for hooks that do not take the busy flag.
+    pub napi: u64,
     /// The packet that a receive hook saw last, and the one that `sk_data_ready` was called for just now.
     pub receiving: u64,
     pub waking: u64,
@@ -153,6 +161,22 @@ pub struct Caller {
     pub pad: u32,
 }
 
+/// Who scheduled a NAPI: direct-mapped by its address.
+#[repr(C)]
+pub struct Scheduled {
+    pub napi: u64,
+    /// When; 0 once a poll has taken it.
+    pub time: u64,
+    /// Start of the interrupt, 0 when it was none.
+    pub irq_time: u64,
+    pub cpu: u32,
+    pub irq: u16,
+    pub pad: u16,
+}
+
+/// NAPIs remembered at the same time; of two that share a place the older one's interrupt is forgotten.
+pub const NAPIS: u32 = 1024;
+
 /// Callers remembered at the same time; two threads that share a place lose the older one's times.
 pub const CALLERS: u32 = 8192;
 
@@ -160,6 +184,8 @@ pub const CALLERS: u32 = 8192;
 static CPU: PerCpuArray<Cpu> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static CALLS: Array<Caller> = Array::with_max_entries(CALLERS, 0);
+#[map]
+static SCHEDULED: Array<Scheduled> = Array::with_max_entries(NAPIS, 0);
 #[map]
 static COUNTERS: PerCpuArray<[u64; COUNTER_COUNT as usize]> = PerCpuArray::with_max_entries(1, 0);
 /// Only the outer map's shape counts; the loader makes the rings, of the size asked for.
@@ -174,6 +200,13 @@ pub fn this_cpu() -> Option<*mut Cpu> {
 #[inline(always)]
 pub fn caller(pid: u32) -> Option<*mut Caller> {
     CALLS.get_ptr_mut(pid & (CALLERS - 1))
+}
+
+/// The place of the NAPI at this address.
+#[inline(always)]
+pub fn scheduled(napi: u64) -> Option<*mut Scheduled> {
+    let spread = (napi >> 6).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    SCHEDULED.get_ptr_mut((spread >> 32) as u32 & (NAPIS - 1))
 }
 
 #[inline(always)]

@@ -81,6 +81,13 @@ pub const CATALOGUE: &[Spec] = &[
         &[&[T("softirq_raise")]],
         &[S::NapiSchedule],
     ),
+    // which interrupt scheduled which NAPI; without it, what the CPU saw last
+    row(
+        "napi_schedule",
+        Some(Hook::NapiSchedule),
+        &[&[F("__napi_schedule"), F("__napi_schedule_irqoff")]],
+        &[S::NapiSchedule],
+    ),
     row(
         "softirq_entry",
         Some(Hook::Softirq),
@@ -88,6 +95,7 @@ pub const CATALOGUE: &[Spec] = &[
         &[S::Softirq],
     ),
     row("softirq_exit", None, &[&[T("softirq_exit")]], &[]),
+    row("poll_begin", Some(Hook::Poll), &[&[F("__napi_poll")]], &[]),
     row(
         "napi_poll",
         Some(Hook::Poll),

@@ -1,10 +1,12 @@
 //! Facts of the CPU, not of one packet: interrupt, NAPI scheduling, softirq, poll. They are kept
 //! until a packet's first receive stamp takes them along (`segment::note_poll`).
 
+use core::ptr::{addr_of, addr_of_mut, read_volatile, write_volatile};
+
 use trace_ebpf::{Counter, Kind, PollEvent};
 
 use crate::{
-    maps::{count, send, this_cpu},
+    maps::{Cpu, Scheduled, count, scheduled, send, this_cpu},
     memory::{Memory as _, Pointer, Probe},
     segment::now,
 };
@@ -31,6 +33,92 @@ pub fn irq_exit<P: Probe>(_probe: &P) {
     unsafe { (*cpu).irq_time = 0 }
 }
 
+/// Number of the interrupt being handled here.
+#[inline(always)]
+unsafe fn interrupt(cpu: *mut Cpu) -> u16 {
+    // SAFETY: plain reads of this CPU's state.
+    unsafe {
+        if (*cpu).irq_time != 0 {
+            (*cpu).irq
+        } else {
+            PollEvent::NO_INTERRUPT
+        }
+    }
+}
+
+/// The address of the NAPI that is a hook's first argument, and its place in the table. (The verifier allows no
+/// arithmetic on pointers.)
+#[inline(always)]
+unsafe fn place<P: Probe>(cpu: *mut Cpu, probe: &P) -> Option<(u64, *mut Scheduled)> {
+    // SAFETY: whoever interrupts us here leaves the field as it was.
+    let napi = unsafe {
+        let before = read_volatile(addr_of!((*cpu).napi));
+        write_volatile(addr_of_mut!((*cpu).napi).cast(), probe.pointer(0));
+        let napi = read_volatile(addr_of!((*cpu).napi));
+        write_volatile(addr_of_mut!((*cpu).napi), before);
+        napi
+    };
+    Some((napi, scheduled(napi)?))
+}
+
+/// `__napi_schedule(napi)`, `__napi_schedule_irqoff(napi)`: the interrupt being handled, if there is one, is
+/// what brings the packets of the NAPI's next polls.
+#[inline(always)]
+pub fn napi_schedule<P: Probe>(probe: &P) {
+    let Some(cpu) = this_cpu() else { return };
+    // SAFETY: a NAPI that was scheduled is nobody else's until it has been polled.
+    unsafe {
+        let Some((napi, place)) = place(cpu, probe) else {
+            return;
+        };
+        write_volatile(addr_of_mut!((*place).napi), 0);
+        (*place).time = now();
+        (*place).irq_time = (*cpu).irq_time;
+        (*place).irq = interrupt(cpu);
+        (*place).cpu = aya_ebpf::helpers::bpf_get_smp_processor_id();
+        write_volatile(addr_of_mut!((*place).napi), napi);
+        (*cpu).announced = (*cpu).begins;
+    }
+}
+
+/// `__napi_poll(napi, repoll)`: a poll begins, in a softirq or in a NAPI thread.
+#[inline(always)]
+pub fn poll_begin<P: Probe>(probe: &P) {
+    let Some(cpu) = this_cpu() else { return };
+    // SAFETY: polls of one CPU do not interrupt each other; an interrupt writes irq_*, raise_* and the
+    // places of other NAPIs only.
+    unsafe {
+        let Some((napi, place)) = place(cpu, probe) else {
+            return;
+        };
+        let time = now();
+        (*cpu).begins = 1;
+        (*cpu).poll_start = time;
+        if read_volatile(addr_of!((*place).napi)) != napi {
+            // scheduled where no hook is: what the softirq knows is about its first poll
+            if (*cpu).first_poll == 0 {
+                (*cpu).cause_irq = PollEvent::NO_INTERRUPT;
+            }
+            return;
+        }
+        let scheduled = (*place).time;
+        let here = (*place).cpu == aya_ebpf::helpers::bpf_get_smp_processor_id();
+        (*cpu).cause_irq = (*place).irq;
+        if scheduled == 0 {
+            // polled again, as there was more to do
+            (*cpu).cause_irq_time = 0;
+            return;
+        }
+        (*place).time = 0;
+        // a stamp is its segment's CPU's
+        (*cpu).cause_time = if here { scheduled } else { 0 };
+        (*cpu).cause_irq_time = if here { (*place).irq_time } else { 0 };
+        let softirq = (*cpu).softirq_time;
+        (*cpu).cause_softirq = if softirq > scheduled { softirq } else { 0 };
+        (*cpu).first_poll = 1;
+    }
+}
+
 /// `softirq_raise(vec)`: NAPI scheduled, by an interrupt's handler or by software.
 #[inline(always)]
 pub fn softirq_raise<P: Probe>(probe: &P) {
@@ -40,16 +128,16 @@ pub fn softirq_raise<P: Probe>(probe: &P) {
     let Some(cpu) = this_cpu() else { return };
     // SAFETY: interrupts are off while a softirq is raised.
     unsafe {
-        let irq_time = (*cpu).irq_time;
+        if (*cpu).announced != 0 {
+            (*cpu).announced = 0;
+            return;
+        }
+        let irq = interrupt(cpu);
         if (*cpu).raise_time == 0 {
             (*cpu).raise_time = now();
-            (*cpu).raise_irq_time = irq_time;
-            (*cpu).raise_irq = if irq_time != 0 {
-                (*cpu).irq
-            } else {
-                PollEvent::NO_INTERRUPT
-            };
-        } else if irq_time != 0 && (*cpu).raise_irq != (*cpu).irq {
+            (*cpu).raise_irq_time = (*cpu).irq_time;
+            (*cpu).raise_irq = irq;
+        } else if (*cpu).raise_irq != irq {
             // two sources before one softirq: which of them brought a packet is not known
             (*cpu).raise_irq = PollEvent::NO_INTERRUPT;
             (*cpu).raise_irq_time = 0;
@@ -71,7 +159,11 @@ pub fn softirq_entry<P: Probe>(probe: &P) {
         (*cpu).cause_irq_time = (*cpu).raise_irq_time;
         (*cpu).cause_irq = (*cpu).raise_irq;
         (*cpu).raise_time = 0;
+        (*cpu).raise_irq_time = 0;
+        (*cpu).raise_irq = PollEvent::NO_INTERRUPT;
+        (*cpu).announced = 0;
         (*cpu).softirq_time = time;
+        (*cpu).cause_softirq = time;
         (*cpu).poll_start = time;
         (*cpu).first_poll = 1;
         (*cpu).poll_used = 0;
@@ -89,6 +181,7 @@ pub fn softirq_exit<P: Probe>(probe: &P) {
     // SAFETY: as above.
     unsafe {
         (*cpu).softirq_time = 0;
+        (*cpu).announced = 0;
         (*cpu).poll_start = 0;
         (*cpu).receiving = 0;
         (*cpu).waking = 0;
@@ -108,6 +201,12 @@ pub fn napi_poll<P: Probe>(probe: &P) {
             if !device.is_null() {
                 ifindex = P::Memory::load::<u32>(device, offset!(dev_ifindex));
             }
+            if (*cpu).begins == 0
+                && let Some((napi, place)) = place(cpu, probe)
+                && read_volatile(addr_of!((*place).napi)) == napi
+            {
+                (*cpu).cause_irq = (*place).irq;
+            }
             let record = PollEvent {
                 kind: Kind::Poll as u8,
                 spare: 0,
@@ -126,7 +225,7 @@ pub fn napi_poll<P: Probe>(probe: &P) {
                 count(Counter::RecordsLost);
             }
         }
-        // Outside of a softirq (threaded NAPI, busy polling) nothing says when the next poll begins.
+        // Outside of a softirq (threaded NAPI, busy polling) only `poll_begin` says when the next one begins.
         (*cpu).poll_start = if (*cpu).softirq_time != 0 { time } else { 0 };
         (*cpu).first_poll = 0;
         (*cpu).poll_used = 0;

@@ -44,7 +44,7 @@ pub unsafe fn nested<M: Memory>(skb: *const c_void, hook: u32, detail: &Detail, 
             if (*cpu).first_poll != 0 {
                 irq = (*cpu).cause_irq_time;
                 raise = (*cpu).cause_time;
-                softirq = (*cpu).softirq_time;
+                softirq = (*cpu).cause_softirq;
             }
             let recent = |at: u64| at != 0 && time - at < LONGEST / 2;
             for earlier in [start, softirq, raise, irq] {

@@ -93,7 +93,7 @@ pub(super) unsafe fn note_poll(cpu: *mut Cpu, slot: *mut Slot, fresh: bool) {
             (
                 (*cpu).cause_irq_time,
                 (*cpu).cause_time,
-                (*cpu).softirq_time,
+                (*cpu).cause_softirq,
             )
         } else {
             (0, 0, 0)
