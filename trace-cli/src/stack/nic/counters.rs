@@ -68,7 +68,7 @@ pub fn judge(driver: &str, name: &str) -> (Option<Loss>, Option<&'static str>) {
     }
 }
 
-/// `#` stands for a number, `*` at either end for anything.
+/// `#` stands for a number, `*` for anything.
 fn matches(pattern: &str, name: &str) -> bool {
     if let Some(rest) = pattern.strip_prefix('*') {
         return (0..=name.len())

@@ -20,6 +20,13 @@ pub(super) const DRIVERS: &[(&[&str], &[Row])] = &[
     (
         &["virtio_net"],
         &[
+            ("rx_drops", Some(Dropped), "of all queues together"),
+            ("tx_tx_timeouts", Some(Error), "of all queues together"),
+            (
+                "tx*_xdp_tx_drops",
+                Some(Dropped),
+                "an XDP program wanted to send it, and could not",
+            ),
             ("rx#_xdp_drops", None, "an XDP program's decision"),
             ("rx_queue_#_xdp_drops", None, "an XDP program's decision"),
             (

@@ -1,0 +1,8 @@
+//! Ground truth of `pktjourney stack`: what it says, against what the system's own tools say at the same moment.
+//!
+//! Needs root and iproute2, ethtool. Everything happens in network namespaces that a test makes and removes.
+mod connections;
+mod nic;
+mod sockets;
+mod ss;
+mod tool;
