@@ -20,8 +20,8 @@ pub const WIRE_VERSION: u32 = 1;
 
 /// Bytes copied from the packet, from its network header on: an IPv6 header, a TCP header and 4 more.
 pub const PACKET_BYTES: usize = 64;
-/// Entries a slot can hold after the packet bytes.
-pub const MAX_ENTRIES: usize = 32;
+/// Entries a slot can hold after the packet bytes. A TCP packet over veth makes 25 where all hooks are attached.
+pub const MAX_ENTRIES: usize = 40;
 /// Slots each CPU keeps; a power of two.
 pub const SLOTS_PER_CPU: u32 = 16;
 /// Return addresses kept of a drop's kernel stack.
@@ -531,6 +531,8 @@ pub struct Config {
     pub kfree_has_reason: u32,
     /// 1: take kernel stacks of drops.
     pub stacks: u32,
+    /// Size of each ring.
+    pub ring_bytes: u32,
 }
 
 // SAFETY: plain numbers, `repr(C)`, no padding (all fields are u32 or multiples of four bytes).

@@ -27,6 +27,7 @@ pub static CONFIG: Config = Config {
     filter_host: [0; 16],
     kfree_has_reason: 0,
     stacks: 0,
+    ring_bytes: 0,
 };
 
 /// Volatile, so that the compiler does not fold the initial value in.
@@ -72,6 +73,8 @@ pub struct Slot {
     pub handed: u8,
     pub ifindex: u32,
     pub netns: u32,
+    /// The device these two were read from.
+    pub device: u64,
 }
 
 /// What a CPU is doing, so that the next packet's segment can say it.
@@ -188,6 +191,9 @@ static CALLS: Array<Caller> = Array::with_max_entries(CALLERS, 0);
 static SCHEDULED: Array<Scheduled> = Array::with_max_entries(NAPIS, 0);
 #[map]
 static COUNTERS: PerCpuArray<[u64; COUNTER_COUNT as usize]> = PerCpuArray::with_max_entries(1, 0);
+/// What the floor's programs keep.
+#[map]
+static FLOOR: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 /// Only the outer map's shape counts; the loader makes the rings, of the size asked for.
 #[btf_map]
 static RINGS: ArrayOfMaps<RingBuf<[u64; 8], 4096>, { MAX_CPUS as usize }> = ArrayOfMaps::new();
@@ -195,6 +201,11 @@ static RINGS: ArrayOfMaps<RingBuf<[u64; 8], 4096>, { MAX_CPUS as usize }> = Arra
 #[inline(always)]
 pub fn this_cpu() -> Option<*mut Cpu> {
     CPU.get_ptr_mut(0)
+}
+
+#[inline(always)]
+pub fn floor() -> Option<*mut u64> {
+    FLOOR.get_ptr_mut(0)
 }
 
 #[inline(always)]
@@ -223,7 +234,6 @@ pub fn send(data: *const u8, bytes: u64) -> bool {
     const NO_WAKEUP: u64 = 1;
     const FORCE_WAKEUP: u64 = 2;
     const AVAILABLE: u64 = 0;
-    const SIZE: u64 = 1;
     // SAFETY: plain helper calls; the verifier checks `data` and `bytes`.
     unsafe {
         let cpu = aya_ebpf::helpers::bpf_get_smp_processor_id();
@@ -232,9 +242,8 @@ pub fn send(data: *const u8, bytes: u64) -> bool {
         };
         let ring = core::ptr::from_ref(ring).cast_mut().cast();
         let waiting = aya_ebpf::helpers::generated::bpf_ringbuf_query(ring, AVAILABLE);
-        let size = aya_ebpf::helpers::generated::bpf_ringbuf_query(ring, SIZE);
         // The reader polls; it is woken only when it is late: once, as the ring passes half full.
-        let half = size / 2;
+        let half = u64::from(config!(ring_bytes) / 2);
         let late = waiting > half && waiting < half + 1024;
         let flags = if late { FORCE_WAKEUP } else { NO_WAKEUP };
         aya_ebpf::helpers::generated::bpf_ringbuf_output(ring, data.cast_mut().cast(), bytes, flags)

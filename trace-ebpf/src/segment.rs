@@ -265,6 +265,9 @@ pub unsafe fn stamp_key<M: Memory>(
     unsafe {
         let slot = slot_of(cpu, key);
         let mut fresh = (*slot).head.skb != key;
+        if fresh && !what.opens {
+            return core::ptr::null_mut();
+        }
         if !fresh {
             let known = (*slot).phase;
             let handed = (*slot).handed != 0;
@@ -293,11 +296,14 @@ pub unsafe fn stamp_key<M: Memory>(
                     (*slot).phase = what.phase;
                 }
                 return core::ptr::null_mut();
-            } else if (*slot).end > FULL || now() - (*slot).head.t0 > LONGEST {
-                (*slot).head.flags |= flags::EVICTED;
-                flush(slot);
-                fresh = true;
             }
+        }
+        // the one reading of the clock
+        let time = now();
+        if !fresh && ((*slot).end > FULL || time - (*slot).head.t0 > LONGEST) {
+            (*slot).head.flags |= flags::EVICTED;
+            flush(slot);
+            fresh = true;
         }
         if fresh {
             if !what.opens {
@@ -314,8 +320,7 @@ pub unsafe fn stamp_key<M: Memory>(
                 }
                 flush(slot);
             }
-        }
-        if fresh {
+            (*slot).last = time;
             let mut how = 0;
             if what.at_data {
                 how |= AT_DATA;
@@ -324,6 +329,9 @@ pub unsafe fn stamp_key<M: Memory>(
                 how |= WITHOUT_PACKET;
             }
             if open::<M>(cpu, slot, skb, key, how) != 0 {
+                if what.sender && (*cpu).output == key {
+                    (*cpu).output = 0; // else its next hook would take it for a new packet again
+                }
                 if what.phase != 0 {
                     (*slot).phase = what.phase;
                 }
@@ -333,7 +341,6 @@ pub unsafe fn stamp_key<M: Memory>(
                 return core::ptr::null_mut();
             }
         }
-        let time = if fresh { (*slot).last } else { now() };
         if what.sender && fresh {
             note_sender(cpu, slot, key);
         }
@@ -372,6 +379,21 @@ pub unsafe fn stamp_key<M: Memory>(
             flush(slot);
         }
         slot
+    }
+}
+
+/// `skb->dev`, if it is one: UDP keeps its own numbers in that place while a packet is queued on a socket.
+#[inline(always)]
+unsafe fn device<M: Memory>(cpu: *mut Cpu, skb: *const c_void) -> *const c_void {
+    // SAFETY: `skb` is live; the pointer is looked at as a number before anyone follows it.
+    unsafe {
+        let device = M::load::<Pointer>(skb, offset!(skb_dev)).0;
+        // kernel addresses begin with ones
+        if number(cpu, device) >> 52 == 0xfff {
+            device
+        } else {
+            core::ptr::null()
+        }
     }
 }
 

@@ -65,6 +65,7 @@ pub fn start(wanted: &Wanted<'_>) -> Result<(Loaded, Preface), Failure> {
         ring_bytes: wanted.probes.ring_bytes,
         only_drops: wanted.report == Report::Drops,
         log: wanted.log,
+        floor: false,
     };
     drop(btf);
     let loaded = probe::load(&options)?;

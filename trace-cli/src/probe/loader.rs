@@ -45,6 +45,8 @@ pub struct Options {
     pub only_drops: bool,
     /// Let the programs log (aya-log). Otherwise the verifier removes the code.
     pub log: bool,
+    /// Attach programs that only read the clock, at the same hooks: the least that any tracer costs (`cargo xtask bench`).
+    pub floor: bool,
 }
 
 /// Why nothing could be loaded at all.
@@ -87,10 +89,14 @@ pub struct Loaded {
 pub fn load(options: &Options) -> Result<Loaded, Error> {
     let btf = Btf::from_sys_fs().map_err(Error::Btf)?;
     let log_level: u8 = if options.log { 0xff } else { 0 };
+    let config = Config {
+        ring_bytes: options.ring_bytes,
+        ..options.config
+    };
     let mut ebpf = EbpfLoader::new()
         .btf(Some(&btf))
         .override_global("OFFSETS", &options.offsets, true)
-        .override_global("CONFIG", &options.config, true)
+        .override_global("CONFIG", &config, true)
         .override_global(aya_log::LEVEL, &log_level, false)
         .load(OBJECT)
         .map_err(|error| Error::Object(Box::new(error)))?;
@@ -102,6 +108,7 @@ pub fn load(options: &Options) -> Result<Loaded, Error> {
         ebpf: &mut ebpf,
         btf: &btf,
         kinds: options.kinds,
+        floor: options.floor,
         links: Vec::new(),
         refused: Vec::new(),
     };
@@ -116,7 +123,7 @@ pub fn load(options: &Options) -> Result<Loaded, Error> {
         load_sweeper(&mut ebpf, name)?;
     }
     let bookends = if options.kinds.nf {
-        attach_bookends(options, &ebpf, &mut plan.rows)
+        attach_bookends(options, &config, &ebpf, &mut plan.rows)
     } else {
         Vec::new()
     };
@@ -201,6 +208,7 @@ struct Attacher<'a> {
     ebpf: &'a mut Ebpf,
     btf: &'a Btf,
     kinds: Kinds,
+    floor: bool,
     links: Vec<FdLink>,
     /// Kinds that this kernel or these privileges refuse altogether, and how it said so.
     refused: Vec<(Kind, String)>,
@@ -271,7 +279,10 @@ impl Attacher<'_> {
     }
 
     fn program(&mut self, spec: &Spec, target: &str, kind: Kind) -> Result<(), String> {
-        let name = format!("{}_{kind}", spec.name);
+        let mut name = format!("{}_{kind}", spec.name);
+        if self.floor && self.ebpf.program(&name).is_some() {
+            name = format!("floor_{kind}");
+        }
         let Some(program) = self.ebpf.program_mut(&name) else {
             return Err("this kind cannot tell which packet it is about".to_owned());
         };
@@ -394,10 +405,15 @@ fn plain(error: &io::Error) -> String {
         .to_owned()
 }
 
-fn attach_bookends(options: &Options, ebpf: &Ebpf, rows: &mut Vec<Row>) -> Vec<OwnedFd> {
+fn attach_bookends(
+    options: &Options,
+    config: &Config,
+    ebpf: &Ebpf,
+    rows: &mut Vec<Row>,
+) -> Vec<OwnedFd> {
     let globals: [(&'static str, &[u8]); 3] = [
         ("OFFSETS", bytes_of(&options.offsets)),
-        ("CONFIG", bytes_of(&options.config)),
+        ("CONFIG", bytes_of(config)),
         (aya_log::LEVEL, if options.log { &[0xff] } else { &[0] }),
     ];
     let mut held = Vec::new();

@@ -21,9 +21,9 @@ use crate::{
     segment::{Detail, Stamp, nested, stamp},
 };
 
-/// Runs `body` with this CPU's state; not if it interrupted another one.
+/// This CPU's state, for this program alone until [`release`]; none if this interrupted another one.
 #[inline(always)]
-pub fn alone<R: Default>(body: impl FnOnce(*mut Cpu) -> R) -> Option<R> {
+pub fn claim() -> Option<*mut Cpu> {
     let cpu = this_cpu()?;
     // SAFETY: the state is this CPU's own.
     unsafe {
@@ -31,9 +31,38 @@ pub fn alone<R: Default>(body: impl FnOnce(*mut Cpu) -> R) -> Option<R> {
             return None;
         }
         write_volatile(addr_of_mut!((*cpu).busy), 1);
-        let result = body(cpu);
-        write_volatile(addr_of_mut!((*cpu).busy), 0);
-        Some(result)
+    }
+    Some(cpu)
+}
+
+/// What [`claim`] gave is given back.
+#[inline(always)]
+pub fn release(cpu: *mut Cpu) {
+    // SAFETY: the state is this CPU's own.
+    unsafe { write_volatile(addr_of_mut!((*cpu).busy), 0) }
+}
+
+/// Runs `body` with this CPU's state; not if it interrupted another one.
+///
+/// The compiler makes one function of a closure that several hooks share, which then asks at run time what each hook knows when it is
+/// compiled: 300 instructions. Code that is inlined into several hooks uses [`claim`] and [`release`].
+#[inline(always)]
+pub fn alone<R: Default>(body: impl FnOnce(*mut Cpu) -> R) -> Option<R> {
+    let cpu = claim()?;
+    let result = body(cpu);
+    release(cpu);
+    Some(result)
+}
+
+/// A hook that interrupted another one: its stamp goes its own way.
+///
+/// # Safety
+/// `skb` is live if `what.opens`.
+#[inline(always)]
+pub unsafe fn interrupted<M: Memory>(skb: *const c_void, what: Stamp, detail: Detail) {
+    if what.opens {
+        // SAFETY: as promised.
+        unsafe { nested::<M>(skb, what.hook as u32, &detail, what.poll) }
     }
 }
 
@@ -41,14 +70,15 @@ pub fn alone<R: Default>(body: impl FnOnce(*mut Cpu) -> R) -> Option<R> {
 #[inline(always)]
 pub fn visit<M: Memory>(skb: *const c_void, what: Stamp, detail: Detail) -> bool {
     // SAFETY: `skb` is the hook's argument.
-    let taken = alone(|cpu| unsafe {
+    unsafe {
+        let Some(cpu) = claim() else {
+            interrupted::<M>(skb, what, detail);
+            return false;
+        };
         stamp::<M>(cpu, skb, what, detail);
-    });
-    if taken.is_none() && what.opens {
-        // SAFETY: as above.
-        unsafe { nested::<M>(skb, what.hook as u32, &detail, what.poll) }
+        release(cpu);
     }
-    taken.is_some()
+    true
 }
 
 /// [`visit`] for a hook whose argument `n` is the sk_buff.

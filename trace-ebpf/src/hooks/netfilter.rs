@@ -5,7 +5,7 @@ use core::ffi::c_void;
 
 use trace_ebpf::{Hook, nf};
 
-use super::alone;
+use super::{alone, claim, release};
 use crate::{
     maps::Call,
     memory::{Memory, NetfilterContext, Probe},
@@ -64,16 +64,15 @@ unsafe fn pass<M: Memory>(skb: *const c_void, state: *const c_void, enter: bool)
             b: if enter { u16::from(family) } else { 1 },
             ..Default::default()
         };
-        let taken = alone(|cpu| {
-            let key = number(cpu, skb);
-            if hook == nf::LOCAL_IN {
-                (*cpu).receiving = key;
-            }
-            stamp_key::<M>(cpu, skb, key, what, detail);
-        });
-        if taken.is_none() {
-            nested::<M>(skb, what.hook as u32, &detail, false);
+        let Some(cpu) = claim() else {
+            return nested::<M>(skb, what.hook as u32, &detail, false);
+        };
+        let key = number(cpu, skb);
+        if hook == nf::LOCAL_IN {
+            (*cpu).receiving = key;
         }
+        stamp_key::<M>(cpu, skb, key, what, detail);
+        release(cpu);
     }
 }
 

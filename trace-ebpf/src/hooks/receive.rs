@@ -2,7 +2,7 @@
 
 use trace_ebpf::Hook;
 
-use super::{alone, visit, visit_argument};
+use super::{alone, claim, interrupted, release, visit_argument};
 use crate::{
     memory::Probe,
     segment::{Detail, Stamp, bit, number, phase, stamp, stamp_key},
@@ -21,13 +21,14 @@ pub fn gro<P: Probe>(probe: &P) {
         ..Stamp::at(Hook::Gro, phase::EARLY)
     };
     // SAFETY: `skb` is live.
-    let taken = alone(|cpu| unsafe {
+    unsafe {
+        let Some(cpu) = claim() else {
+            return interrupted::<P::Memory>(skb, what, Detail::default());
+        };
         let key = number(cpu, skb);
         (*cpu).gro = key;
         stamp_key::<P::Memory>(cpu, skb, key, what, Detail::default());
-    });
-    if taken.is_none() {
-        visit::<P::Memory>(skb, what, Detail::default());
+        release(cpu);
     }
 }
 
@@ -71,14 +72,15 @@ pub fn backlog<P: Probe>(probe: &P) {
     };
     let skb = probe.pointer(0);
     // SAFETY: `skb` is live.
-    let taken = alone(|cpu| unsafe {
+    unsafe {
+        let Some(cpu) = claim() else {
+            return interrupted::<P::Memory>(skb, what, Detail::default());
+        };
         let slot = stamp::<P::Memory>(cpu, skb, what, Detail::default());
         if !slot.is_null() {
             (*slot).polled = 0;
         }
-    });
-    if taken.is_none() {
-        visit::<P::Memory>(skb, what, Detail::default());
+        release(cpu);
     }
 }
 
@@ -102,13 +104,14 @@ pub fn receive<P: Probe>(probe: &P) {
 pub fn receiving<P: Probe>(probe: &P, what: Stamp) {
     let skb = probe.pointer(0);
     // SAFETY: `skb` is live.
-    let taken = alone(|cpu| unsafe {
+    unsafe {
+        let Some(cpu) = claim() else {
+            return interrupted::<P::Memory>(skb, what, Detail::default());
+        };
         let key = number(cpu, skb);
         (*cpu).receiving = key;
         stamp_key::<P::Memory>(cpu, skb, key, what, Detail::default());
-    });
-    if taken.is_none() {
-        visit::<P::Memory>(skb, what, Detail::default());
+        release(cpu);
     }
 }
 

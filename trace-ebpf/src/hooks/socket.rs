@@ -5,7 +5,7 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::bpf_probe_read_kernel;
 use trace_ebpf::{Counter, Hook, Kind, SocketEvent, SocketOp};
 
-use super::{alone, visit};
+use super::{alone, claim, interrupted, release, visit};
 use crate::{
     maps::{Caller, caller, count, send},
     memory::{Memory, Pointer, Probe},
@@ -27,6 +27,13 @@ unsafe fn protocol<M: Memory>(sk: *const c_void) -> u16 {
     unsafe { M::load::<u16>(sk, offset!(sk_protocol)) & 0xff }
 }
 
+/// Whether the filter may ask for packets of this protocol.
+#[inline(always)]
+fn wanted(protocol: u16) -> bool {
+    let asked = config!(filter_protocol);
+    asked == 0 || asked == u32::from(protocol)
+}
+
 /// `inet_sendmsg(sock, msg, size)`, `inet6_sendmsg`: a process is in `send()`.
 #[inline(always)]
 pub fn send_entry<P: Probe>(probe: &P) {
@@ -36,19 +43,26 @@ pub fn send_entry<P: Probe>(probe: &P) {
     if sk.is_null() {
         return;
     }
-    let pid = thread();
-    let time = now();
-    alone(|cpu| {
-        // SAFETY: the entry is the running thread's own.
-        unsafe {
+    // SAFETY: the entry is the running thread's own; `sk` is live.
+    unsafe {
+        let protocol = protocol::<P::Memory>(sk);
+        if !wanted(protocol) {
+            return;
+        }
+        let tcp = protocol == TCP;
+        let pid = thread();
+        let time = now();
+        alone(|cpu| {
             let key = number(cpu, sk);
             if let Some(caller) = caller(pid) {
                 begin(caller, pid, key);
                 (*caller).start = time;
-                (*caller).seq = tcp_member(key, offset!(tcp_write_seq));
+                if tcp {
+                    (*caller).seq = tcp_member(key, offset!(tcp_write_seq));
+                }
             }
-        }
-    });
+        });
+    }
 }
 
 /// Takes the entry for a new call.
@@ -81,7 +95,7 @@ pub fn write<P: Probe>(probe: &P) {
             }
             let protocol = protocol::<P::Memory>(sk);
             if !known {
-                if protocol != TCP {
+                if protocol != TCP || !wanted(TCP) {
                     return;
                 }
                 begin(caller, pid, key);
@@ -158,6 +172,9 @@ pub fn copy<P: Probe>(probe: &P) {
         let sk = P::Memory::load::<Pointer>(skb, offset!(skb_sk)).0;
         let pid = thread();
         if !sk.is_null() && protocol::<P::Memory>(sk) == TCP {
+            if !wanted(TCP) {
+                return;
+            }
             copy_tcp(sk, len, pid);
             return;
         }
@@ -169,14 +186,13 @@ pub fn copy<P: Probe>(probe: &P) {
             pid,
             ..Default::default()
         };
-        let taken = alone(|cpu| {
-            if !stamp::<P::Memory>(cpu, skb, what, detail).is_null() {
-                name_process(cpu, pid);
-            }
-        });
-        if taken.is_none() {
-            visit::<P::Memory>(skb, what, detail);
+        let Some(cpu) = claim() else {
+            return interrupted::<P::Memory>(skb, what, detail);
+        };
+        if !stamp::<P::Memory>(cpu, skb, what, detail).is_null() {
+            name_process(cpu, pid);
         }
+        release(cpu);
     }
 }
 
@@ -251,6 +267,9 @@ pub fn recv_exit<P: Probe>(probe: &P) {
             return;
         }
         let protocol = protocol::<P::Memory>(sk);
+        if !wanted(protocol) {
+            return;
+        }
         if protocol == UDP && !peeks {
             alone(|cpu| {
                 name_process(cpu, pid);

@@ -4,7 +4,7 @@ use core::ffi::c_void;
 
 use trace_ebpf::Hook;
 
-use super::{alone, visit, visit_argument};
+use super::{alone, claim, release, visit, visit_argument};
 use crate::{
     memory::Probe,
     segment::{Detail, Stamp, bit, now, number, phase, phase_of, stamp_key},
@@ -33,13 +33,13 @@ pub fn ip6_xmit<P: Probe>(probe: &P) {
 /// The header is not complete here: the time is kept until the packet's next hook, a moment later.
 #[inline(always)]
 fn output(skb: *const c_void) {
-    alone(|cpu| {
-        // SAFETY: this CPU's state.
-        unsafe {
-            (*cpu).output = number(cpu, skb);
-            (*cpu).output_time = now();
-        }
-    });
+    let Some(cpu) = claim() else { return };
+    // SAFETY: this CPU's state.
+    unsafe {
+        (*cpu).output = number(cpu, skb);
+        (*cpu).output_time = now();
+    }
+    release(cpu);
 }
 
 /// `ip_finish_output2(net, sk, skb)`, `ip6_finish_output2`.

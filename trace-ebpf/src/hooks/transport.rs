@@ -4,7 +4,7 @@ use core::ffi::c_void;
 
 use trace_ebpf::{Hook, flags};
 
-use super::{alone, receive::receiving, socket::is_inet, visit};
+use super::{alone, claim, interrupted, receive::receiving, release, socket::is_inet};
 use crate::{
     memory::{Memory as _, Probe},
     segment::{Detail, Stamp, now, number, phase, stamp_key},
@@ -53,7 +53,10 @@ fn socket_takes<P: Probe>(probe: &P, hook: Hook, hands: bool) {
         ..Stamp::at(hook, phase::LOCAL)
     };
     // SAFETY: both are live.
-    let taken = alone(|cpu| unsafe {
+    unsafe {
+        let Some(cpu) = claim() else {
+            return interrupted::<P::Memory>(skb, what, Detail::default());
+        };
         let socket = number(cpu, sk);
         let key = number(cpu, skb);
         (*cpu).receiving = key;
@@ -67,9 +70,7 @@ fn socket_takes<P: Probe>(probe: &P, hook: Hook, hands: bool) {
                 ..Default::default()
             },
         );
-    });
-    if taken.is_none() {
-        visit::<P::Memory>(skb, what, Detail::default());
+        release(cpu);
     }
 }
 

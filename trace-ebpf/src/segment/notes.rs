@@ -8,7 +8,7 @@ use core::{
 
 use trace_ebpf::{Counter, DeviceName, Hook, Kind, NAME_BYTES, ProcessName, Tag};
 
-use super::{LONGEST, push};
+use super::{LONGEST, number, push};
 use crate::{
     maps::{Cpu, Slot, caller, count, send},
     memory::{Memory, Pointer},
@@ -56,9 +56,10 @@ pub(super) unsafe fn note_device<M: Memory>(cpu: *mut Cpu, slot: *mut Slot, skb:
     // SAFETY: as in `open`.
     unsafe {
         let device = M::load::<Pointer>(skb, offset!(skb_dev)).0;
-        if device.is_null() {
+        if device.is_null() || number(cpu, device) == (*slot).device {
             return;
         }
+        write_volatile(addr_of_mut!((*slot).device).cast(), device);
         let ifindex = M::load::<u32>(device, offset!(dev_ifindex));
         let net = M::load::<Pointer>(device, offset!(dev_net)).0;
         let netns = if net.is_null() {

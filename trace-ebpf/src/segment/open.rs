@@ -1,11 +1,14 @@
 //! A segment begins: its head, and the packet's first bytes.
 
-use core::{ffi::c_void, ptr::addr_of_mut};
+use core::{
+    ffi::c_void,
+    ptr::{addr_of_mut, write_volatile},
+};
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use trace_ebpf::{Counter, Kind, PACKET_BYTES, SegmentHead, flags};
 
-use super::{notes::name_device, now, number};
+use super::{device, notes::name_device, number};
 use crate::{
     filter,
     maps::{Cpu, Slot, count},
@@ -16,7 +19,7 @@ pub(super) const AT_DATA: u32 = 1;
 
 pub(super) const WITHOUT_PACKET: u32 = 2;
 
-/// Fills the head of a new segment, and copies the packet's first bytes.
+/// Fills the head of a new segment, which began at `slot.last`, and copies the packet's first bytes.
 #[inline(never)]
 pub(super) unsafe fn open<M: Memory>(
     cpu: *mut Cpu,
@@ -27,9 +30,9 @@ pub(super) unsafe fn open<M: Memory>(
 ) -> u32 {
     // SAFETY: `skb` is a live sk_buff that the hook was given; all reads are checked by the verifier or a helper.
     unsafe {
-        let time = now();
+        let time = (*slot).last;
         let head = addr_of_mut!((*slot).head);
-        let device: *const c_void = M::load::<Pointer>(skb, offset!(skb_dev)).0;
+        let device = device::<M>(cpu, skb);
         let sk: *const c_void = M::load::<Pointer>(skb, offset!(skb_sk)).0;
         let mut netns = 0;
         let mut ifindex = 0;
@@ -75,10 +78,10 @@ pub(super) unsafe fn open<M: Memory>(
         (*slot).end = if bytes { PACKET_BYTES as u32 } else { 0 };
         (*slot).ifindex = ifindex;
         (*slot).netns = netns;
+        write_volatile(addr_of_mut!((*slot).device).cast(), device);
         (*slot).polled = 0;
         (*slot).handed = 0;
         (*slot).phase = 0;
-        (*slot).last = time;
         (*slot).ignored = 0;
         count(Counter::SegmentsOpened);
         let refused = config!(filter) != 0 && !filter::accepts(slot);
