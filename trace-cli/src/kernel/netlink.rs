@@ -84,21 +84,27 @@ pub struct Netlink {
 impl Netlink {
     /// `NETLINK_SOCK_DIAG`: lists of sockets.
     pub fn sock_diag() -> Result<Self, NetlinkError> {
-        Self::open(netlink::SOCK_DIAG)
+        Self::open(Some(netlink::SOCK_DIAG))
+    }
+
+    /// `NETLINK_ROUTE`: lists of interfaces and of what belongs to them.
+    pub fn route() -> Result<Self, NetlinkError> {
+        // The protocol of number 0, which is what asking for none gives.
+        Self::open(None)
     }
 
     /// `NETLINK_GENERIC`: families by name.
     pub fn generic() -> Result<Self, NetlinkError> {
-        Self::open(netlink::GENERIC)
+        Self::open(Some(netlink::GENERIC))
     }
 
-    fn open(protocol: Protocol) -> Result<Self, NetlinkError> {
+    fn open(protocol: Option<Protocol>) -> Result<Self, NetlinkError> {
         let open = |error: rustix::io::Errno| NetlinkError::Open(error.into());
         let socket = socket_with(
             AddressFamily::NETLINK,
             SocketType::RAW,
             SocketFlags::CLOEXEC,
-            Some(protocol),
+            protocol,
         )
         .map_err(open)?;
         sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(PATIENCE))

@@ -7,12 +7,18 @@
 //! Counters only grow; [`Snapshot::since`] makes of two snapshots a third one, whose counters are the growth between them
 //! and whose other values are those of the later one.
 
+pub mod advice;
 pub mod connections;
 mod error;
 pub mod files;
 pub mod growth;
+pub mod interfaces;
+pub mod interrupts;
 pub mod nic;
 pub mod protocols;
+pub mod sockets;
+pub mod softirq;
+pub mod tables;
 
 use serde::Serialize;
 
@@ -43,8 +49,37 @@ pub enum Section {
     Connections,
     /// Network cards, as ethtool; drivers' counters that mean loss
     Nic,
+    /// Socket memory, and its limits
+    Sockets,
+    /// NAPI and softirq: what each CPU took in, and where it could not keep up
+    Softirq,
+    /// Interrupts of cards, and their CPUs
+    Interrupts,
+    /// Interfaces and qdiscs
+    Interfaces,
+    /// Tables that can be full: connection tracking, neighbours
+    Tables,
     /// Protocol counters, as nstat
     Protocols,
+    /// What is wrong, how it is known, and what would change it
+    Advice,
+}
+
+impl Section {
+    /// As it is typed, and named in messages.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sockets => "sockets",
+            Self::Softirq => "softirq",
+            Self::Nic => nic::SECTION,
+            Self::Connections => connections::SECTION,
+            Self::Interrupts => "interrupts",
+            Self::Interfaces => "interfaces",
+            Self::Tables => "tables",
+            Self::Protocols => "protocols",
+            Self::Advice => "advice",
+        }
+    }
 }
 
 /// The stack at one moment, and what changed since an earlier one.
@@ -55,6 +90,8 @@ pub struct Report {
     /// What changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub growth: Option<Change>,
+    /// What is wrong with it.
+    pub advice: Vec<advice::Advice>,
 }
 
 /// What changed between two snapshots.
@@ -67,13 +104,25 @@ pub struct Change {
 }
 
 impl Report {
-    /// Compares with an earlier snapshot, if there is one.
+    /// Compares with an earlier snapshot, if there is one, and judges.
     pub fn new(now: Snapshot, earlier: Option<&Snapshot>) -> Self {
+        let report = Self::compare(now, earlier);
+        Self {
+            advice: advice::advise(&report),
+            ..report
+        }
+    }
+
+    fn compare(now: Snapshot, earlier: Option<&Snapshot>) -> Self {
         let growth = earlier.map(|earlier| Change {
             interval_ns: now.taken_ns.saturating_sub(earlier.taken_ns),
             of: now.since(earlier),
         });
-        Self { now, growth }
+        Self {
+            now,
+            growth,
+            advice: Vec::new(),
+        }
     }
 }
 
@@ -82,12 +131,24 @@ impl Report {
 pub struct Snapshot {
     /// When reading began, in ns of the monotonic clock.
     pub taken_ns: u64,
+    /// What the whole machine shares.
+    pub machine: Machine,
     /// What there is for each network namespace.
     pub namespaces: Vec<Namespace>,
 }
 
+/// What the whole machine shares, whatever the namespace.
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
+pub struct Machine {
+    /// NAPI and softirq.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub softirq: Option<softirq::Softirq>,
+    /// What could not be read.
+    pub missing: Vec<SectionError>,
+}
+
 /// One network namespace.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
 pub struct Namespace {
     /// As `ip netns` calls it; `host` for that of process 1; else `pid N`, one that is in it.
     pub name: String,
@@ -99,6 +160,18 @@ pub struct Namespace {
     /// Network cards.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nic: Option<nic::Nics>,
+    /// Socket memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sockets: Option<sockets::Sockets>,
+    /// Interrupts of cards.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interrupts: Option<interrupts::Interrupts>,
+    /// Interfaces.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interfaces: Option<interfaces::Interfaces>,
+    /// Tables that can be full.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tables: Option<tables::Tables>,
     /// Protocol counters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protocols: Option<protocols::Protocols>,
@@ -113,22 +186,24 @@ impl Snapshot {
     /// If a namespace cannot be entered. What cannot be read inside of one is among its [`missing`](Namespace::missing).
     pub fn read(scope: &Scope) -> Result<Self, NetnsError> {
         let taken_ns = monotonic_ns();
+        let machine = Machine::read(&Files::system());
         let namespaces = match scope {
             Scope::Own => vec![Namespace::read(own_name(), &Files::system())],
             Scope::Named(names) => names
                 .iter()
-                .map(|name| netns::enter(name, || Namespace::read(name.clone(), &Files::system())))
+                .map(|name| netns::enter(name, || Namespace::read(name.clone(), &Files::entered())))
                 .collect::<Result<_, _>>()?,
             Scope::All => all()
                 .into_iter()
                 // A namespace may be gone before it is entered.
                 .filter_map(|(name, path)| {
-                    netns::enter(&path, || Namespace::read(name, &Files::system())).ok()
+                    netns::enter(&path, || Namespace::read(name, &Files::entered())).ok()
                 })
                 .collect(),
         };
         Ok(Self {
             taken_ns,
+            machine,
             namespaces,
         })
     }
@@ -138,6 +213,7 @@ impl Snapshot {
     pub fn since(&self, earlier: &Self) -> Self {
         Self {
             taken_ns: self.taken_ns,
+            machine: self.machine.since(&earlier.machine),
             namespaces: self
                 .namespaces
                 .iter()
@@ -157,16 +233,55 @@ impl Namespace {
     /// Reads the calling thread's namespace.
     fn read(name: String, files: &Files) -> Self {
         let mut missing = Vec::new();
+        let mut sockets = kept(sockets::read(files), &mut missing);
+        let mut interfaces = kept(interfaces::read(files), &mut missing);
+        let names: Vec<&str> = interfaces
+            .iter()
+            .flat_map(|all| &all.interfaces)
+            .map(|interface| interface.name.as_str())
+            .collect();
+        let mut interrupts = kept(interrupts::read(files, &names), &mut missing);
+        let mut tables = kept(tables::read(files), &mut missing);
         let protocols = kept(protocols::read(files), &mut missing);
         let connections = kept(connections::read(files), &mut missing);
         let nic = kept(nic::read(), &mut missing);
+        let parts = [
+            sockets.as_mut().map(|section| &mut section.missing),
+            interrupts.as_mut().map(|section| &mut section.missing),
+            interfaces.as_mut().map(|section| &mut section.missing),
+            tables.as_mut().map(|section| &mut section.missing),
+        ];
+        missing.extend(parts.into_iter().flatten().flat_map(std::mem::take));
         Self {
             name,
             inode: netns::own().unwrap_or(0),
-            connections,
+            sockets,
+            interrupts,
             nic,
+            interfaces,
+            connections,
+            tables,
             protocols,
             missing,
+        }
+    }
+}
+
+impl Machine {
+    fn read(files: &Files) -> Self {
+        let mut missing = Vec::new();
+        Self {
+            softirq: kept(softirq::read(files), &mut missing),
+            missing,
+        }
+    }
+}
+
+impl Growth for Machine {
+    fn since(&self, earlier: &Self) -> Self {
+        Self {
+            softirq: self.softirq.since(&earlier.softirq),
+            missing: self.missing.clone(),
         }
     }
 }
@@ -178,6 +293,10 @@ impl Growth for Namespace {
             inode: self.inode,
             connections: self.connections.since(&earlier.connections),
             nic: self.nic.since(&earlier.nic),
+            sockets: self.sockets.since(&earlier.sockets),
+            interrupts: self.interrupts.since(&earlier.interrupts),
+            interfaces: self.interfaces.since(&earlier.interfaces),
+            tables: self.tables.since(&earlier.tables),
             protocols: self.protocols.since(&earlier.protocols),
             missing: self.missing.clone(),
         }

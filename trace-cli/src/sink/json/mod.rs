@@ -23,7 +23,7 @@ use crate::aggregate::latency::{Excluded, LatencyRow};
 use crate::dictionary::Dictionary;
 use crate::journey::model::Journey;
 use crate::session::Session;
-use crate::stack::Report;
+use crate::stack::{Report, advice::Advice};
 
 /// A line.
 #[derive(Serialize)]
@@ -39,7 +39,9 @@ enum Record<'a> {
     Drop(summary::DropRecord<'a>),
     Warning(summary::WarningRecord<'a>),
     End(summary::EndRecord),
+    Machine(stack::MachineRecord<'a>),
     Stack(stack::StackRecord<'a>),
+    Advice(&'a Advice),
 }
 
 /// Writes JSON lines.
@@ -69,9 +71,9 @@ impl<W: Write> Json<W> {
         Self { stacks, ..self }
     }
 
-    /// The stack's counters and settings: a record for each namespace.
+    /// The stack's counters and settings: `machine`, a `stack` for each namespace, and each `advice`.
     pub fn stack(&mut self, report: &Report) -> io::Result<()> {
-        stack::records(report).try_for_each(|record| self.write(&Record::Stack(record)))
+        stack::records(report).try_for_each(|record| self.write(&record))
     }
 
     fn write(&mut self, record: &Record<'_>) -> io::Result<()> {

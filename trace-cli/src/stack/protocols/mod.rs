@@ -4,11 +4,15 @@
 //! `snmp6` (`net/ipv6/proc.c`) and `sctp/snmp` one line a counter. Names come from the file, never from us: kernels add some
 //! with each release.
 
+mod loss;
+
 use std::{collections::BTreeMap, io};
 
 use serde::Serialize;
 
 use super::{SectionError, files::Files, growth::Growth};
+
+pub use loss::{LOSS, meaning};
 
 const SECTION: &str = "protocols";
 /// What is no counter: settings, and one number of connections.

@@ -1,0 +1,183 @@
+//! Interfaces and qdiscs.
+
+use std::io;
+
+use super::super::paint::{BAD, DIM, PLAIN, clean};
+use super::super::table::{Align, Cell, Table};
+use super::super::units::bytes;
+use super::Page;
+use crate::stack::{
+    Section,
+    interfaces::{Interface, Interfaces, Napi, Qdisc},
+};
+
+/// Counters with a column of their own.
+const COLUMNS: [&str; 8] = [
+    "rx_packets",
+    "rx_bytes",
+    "rx_dropped",
+    "rx_errors",
+    "tx_packets",
+    "tx_bytes",
+    "tx_dropped",
+    "tx_errors",
+];
+
+impl Page<'_> {
+    pub(super) fn interfaces(
+        &mut self,
+        now: &Interfaces,
+        growth: Option<&Interfaces>,
+    ) -> io::Result<()> {
+        let mut table = Table::new(&[
+            ("INTERFACE", Align::Left),
+            ("STATE", Align::Left),
+            ("MTU", Align::Right),
+            ("RX PACKETS", Align::Right),
+            ("BYTES", Align::Right),
+            ("DROPPED", Align::Right),
+            ("ERRORS", Align::Right),
+            ("TX PACKETS", Align::Right),
+            ("BYTES", Align::Right),
+            ("DROPPED", Align::Right),
+            ("ERRORS", Align::Right),
+        ]);
+        let before = |now: &Interface| {
+            let mut all = growth?.interfaces.iter();
+            all.find(|before| before.index == now.index)
+        };
+        for one in &now.interfaces {
+            let growth = before(one);
+            let mut cells = vec![
+                Cell::new(clean(&one.name)),
+                Cell::new(state(one)),
+                Cell::new(one.mtu_bytes.map_or(String::new(), |mtu| mtu.to_string())),
+            ];
+            for name in COLUMNS {
+                let value = one.get(name);
+                let growth = growth.and_then(|growth| growth.get(name));
+                let lost =
+                    value > Some(0) && (name.ends_with("dropped") || name.ends_with("errors"));
+                let text = value.map_or(String::new(), |value| self.counter(value, growth));
+                cells.push(Cell::new(text).styled(if lost { BAD } else { PLAIN }));
+            }
+            // The rest only where it counted something.
+            let others: Vec<String> = one
+                .counters
+                .iter()
+                .filter(|(name, value)| **value > 0 && !COLUMNS.contains(&name.as_str()))
+                .map(|(name, value)| {
+                    let growth = growth.and_then(|growth| growth.get(name));
+                    format!("{name} {}", self.counter(*value, growth))
+                })
+                .collect();
+            let mut below = Vec::new();
+            if !others.is_empty() && self.at_length(Section::Interfaces) {
+                below.push(format!("  {}", others.join(", ")));
+            }
+            if self.at_length(Section::Interfaces) {
+                below.extend(one.napi.iter().map(napi));
+            }
+            table.row(cells, below);
+        }
+        self.table("interfaces", &table)?;
+        self.qdiscs(now, growth)
+    }
+
+    fn qdiscs(&mut self, now: &Interfaces, growth: Option<&Interfaces>) -> io::Result<()> {
+        let mut table = Table::new(&[
+            ("QDISC", Align::Left),
+            ("INTERFACE", Align::Left),
+            ("PARENT", Align::Left),
+            ("PACKETS", Align::Right),
+            ("DROPPED", Align::Right),
+            ("OVERLIMITS", Align::Right),
+            ("REQUEUES", Align::Right),
+            ("BACKLOG", Align::Left),
+        ]);
+        let mut rows = 0;
+        let all = self.at_length(Section::Interfaces);
+        for interface in &now.interfaces {
+            let growth = growth.and_then(|growth| {
+                let mut all = growth.interfaces.iter();
+                all.find(|before| before.index == interface.index)
+            });
+            for one in &interface.qdiscs {
+                // What queues nothing and lost nothing can wait for the section at length.
+                let quiet = one.kind == "noqueue" || one.packets + one.drops == 0;
+                if quiet && !all {
+                    continue;
+                }
+                let growth = growth.and_then(|growth| {
+                    let mut all = growth.qdiscs.iter();
+                    all.find(|before| {
+                        (&before.handle, &before.parent) == (&one.handle, &one.parent)
+                    })
+                });
+                let cell = |of: fn(&Qdisc) -> u64| Cell::new(self.counter(of(one), growth.map(of)));
+                rows += 1;
+                table.row(
+                    vec![
+                        Cell::new(clean(&format!("{} {}", one.kind, one.handle))),
+                        Cell::new(clean(&interface.name)),
+                        Cell::new(clean(&one.parent)),
+                        cell(|qdisc| qdisc.packets),
+                        cell(|qdisc| qdisc.drops).styled(if one.drops > 0 { BAD } else { PLAIN }),
+                        cell(|qdisc| qdisc.overlimits),
+                        cell(|qdisc| qdisc.requeues),
+                        Cell::new(match one.backlog_packets {
+                            0 => "0".to_owned(),
+                            packets => format!("{packets} ({})", bytes(one.backlog_bytes)),
+                        }),
+                    ],
+                    Vec::new(),
+                );
+            }
+        }
+        if rows > 0 {
+            self.table("qdiscs", &table)
+        } else {
+            let text = "qdiscs: none has queued anything";
+            writeln!(self.out, "  {}", self.paint.with(DIM, text))
+        }
+    }
+}
+
+fn state(one: &Interface) -> &'static str {
+    match (one.up, one.carrier) {
+        (false, _) => "down",
+        (true, false) => "no carrier",
+        (true, true) => "up",
+    }
+}
+
+fn napi(napi: &Napi) -> String {
+    let rps = napi.receive.iter().filter(|queue| queue.rps()).count();
+    let mut text = format!(
+        "  queues: {} rx ({rps} with RPS), {} tx",
+        napi.receive.len(),
+        napi.transmit.len()
+    );
+    if let Some(threaded) = napi.threaded {
+        text += if threaded {
+            "; NAPI in threads"
+        } else {
+            "; NAPI in softirqs"
+        };
+    }
+    if let Some(ns) = napi.gro_flush_timeout_ns.filter(|ns| *ns > 0) {
+        text += &format!("; gro_flush_timeout {ns} ns");
+    }
+    if let Some(polls) = napi.defer_hard_irqs.filter(|polls| *polls > 0) {
+        text += &format!("; napi_defer_hard_irqs {polls}");
+    }
+    let timeouts: u64 = napi
+        .transmit
+        .iter()
+        .filter_map(|queue| queue.timeouts)
+        .sum();
+    if timeouts > 0 {
+        text += &format!("; {timeouts} transmit timeouts");
+    }
+    text
+}
