@@ -331,18 +331,20 @@ fn host() -> Option<u32> {
 /// All namespaces that have a name or a process: what to call them, and a file that stands for each.
 fn all() -> Vec<(String, String)> {
     let names = netns::names();
-    let host = host();
+    let (host, own) = (host(), netns::own());
     let mut found: Vec<(String, String)> = Vec::new();
     for (inode, pid) in netns::processes() {
         let path = format!("/proc/{pid}/ns/net");
         if Some(inode) == host {
             found.insert(0, (HOST.to_owned(), path));
+        } else if Some(inode) == own {
+            found.insert(0, (own_name(), path));
         } else if !names.contains_key(&inode) {
             found.push((format!("pid {pid}"), path));
         }
     }
     for (inode, name) in names {
-        if Some(inode) != host {
+        if Some(inode) != host && Some(inode) != own {
             found.push((name.clone(), name));
         }
     }

@@ -65,9 +65,9 @@ const STATS64: [&str; 25] = [
 
 /// An interface from the payload of an `RTM_NEWLINK`; `None` if it has no name.
 pub fn link(payload: &[u8]) -> Option<Interface> {
-    let flags = u32(payload.get(8..)?)?;
+    let flags = word(payload, 8)?;
     let mut interface = Interface {
-        index: u32(payload.get(4..)?)?,
+        index: word(payload, 4)?,
         up: flags & IFF_UP != 0,
         carrier: flags & IFF_LOWER_UP != 0,
         ..Interface::default()
@@ -105,10 +105,10 @@ pub fn link(payload: &[u8]) -> Option<Interface> {
 
 /// A qdisc and its interface's index from the payload of an `RTM_NEWQDISC`; `None` without its kind and statistics.
 pub fn qdisc(payload: &[u8]) -> Option<(u32, Qdisc)> {
-    let index = u32(payload.get(4..)?)?;
+    let index = word(payload, 4)?;
     let mut qdisc = Qdisc {
-        handle: handle(u32(payload.get(8..)?)?),
-        parent: parent(u32(payload.get(12..)?)?),
+        handle: handle(word(payload, 8)?),
+        parent: parent(word(payload, 12)?),
         ..Qdisc::default()
     };
     let mut counted = false;
@@ -127,21 +127,26 @@ fn statistics(nested: &[u8], qdisc: &mut Qdisc) -> Option<()> {
         |wanted| attributes(nested).find_map(|(kind, value)| (kind == wanted).then_some(value));
     // struct gnet_stats_basic: bytes of 64 bits, packets of 32.
     let basic = of(tca::STATS_BASIC)?;
-    qdisc.bytes = u64(basic)?;
+    qdisc.bytes = u64(basic.get(..8)?)?;
     // Only written where 32 bits are not enough.
     qdisc.packets = match of(tca::STATS_PKT64) {
         Some(packets) => u64(packets)?,
-        None => u32(basic.get(8..)?)?.into(),
+        None => word(basic, 8)?.into(),
     };
     // struct gnet_stats_queue: all of 32 bits.
     let queue = of(tca::STATS_QUEUE)?;
-    let number = |at: usize| Some(u64::from(u32(queue.get(4 * at..)?)?));
+    let number = |at: usize| Some(u64::from(word(queue, 4 * at)?));
     qdisc.backlog_packets = number(0)?;
     qdisc.backlog_bytes = number(1)?;
     qdisc.drops = number(2)?;
     qdisc.requeues = number(3)?;
     qdisc.overlimits = number(4)?;
     Some(())
+}
+
+/// The 32 bits at this place of a structure.
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    u32(bytes.get(at..at + 4)?)
 }
 
 fn address(value: &[u8]) -> Option<String> {
