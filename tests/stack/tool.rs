@@ -10,16 +10,33 @@ fn binary() -> OsString {
     std::env::var_os("PKTJOURNEY_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_pktjourney").into())
 }
 
-/// The record that `pktjourney stack --json` writes of a namespace.
-pub fn stack(netns: &Netns) -> Value {
+/// What `pktjourney stack --json` writes with these options, a record a line.
+pub fn records(options: &[&str]) -> Vec<Value> {
     let output = Command::new(binary())
-        .args(["stack", "--json", "--netns", netns.name()])
+        .args(["stack", "--json"])
+        .args(options)
         .output()
         .expect("the tool runs");
     let text = String::from_utf8_lossy(&output.stdout);
     let complaints = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{complaints}");
-    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect()
+}
+
+/// The one record of this type.
+pub fn only(records: &[Value], kind: &str) -> Value {
+    let mut all = records.iter().filter(|record| record["type"] == kind);
+    match (all.next(), all.next()) {
+        (Some(record), None) => record.clone(),
+        _ => panic!("not one {kind} in {records:?}"),
+    }
+}
+
+/// The record that it writes of a namespace.
+pub fn stack(netns: &Netns) -> Value {
+    only(&records(&["--netns", netns.name()]), "stack")
 }
 
 /// What it writes for people.

@@ -43,7 +43,7 @@ const NEEDED: [(&str, &str); 6] = [
     ("sysctl", "procps"),
 ];
 /// Test targets that need root and a kernel's network stack: those run in the guest.
-const GROUND_TRUTH: [&str; 2] = ["netns", "vm"];
+const GROUND_TRUTH: [&str; 3] = ["netns", "stack", "vm"];
 
 /// Passed and failed tests.
 #[derive(Default)]
