@@ -8,6 +8,7 @@ mod ending;
 mod forward;
 mod lab;
 mod load;
+mod missed;
 mod nic;
 mod qdisc;
 mod schema;

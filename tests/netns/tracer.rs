@@ -35,10 +35,15 @@ fn has_kprobes() -> bool {
     Path::new("/sys/bus/event_source/devices/kprobe").exists()
 }
 
+/// Variable with the probe kinds to be used, as `--probes` takes them.
+const PROBES: &str = "PKTJOURNEY_PROBES";
+
 /// The flags that make netfilter visible in these namespaces.
 pub fn netfilter_flags(namespaces: &[&Netns]) -> Vec<String> {
     let mut flags = Vec::new();
-    if !has_kprobes() {
+    if let Ok(kinds) = std::env::var(PROBES) {
+        flags.extend(["--probes".to_owned(), kinds]);
+    } else if !has_kprobes() {
         flags.extend(["--probes".to_owned(), "auto,nf".to_owned()]);
         for netns in namespaces {
             flags.extend(["--bookends".to_owned(), netns.name().to_owned()]);

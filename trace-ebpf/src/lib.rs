@@ -399,10 +399,13 @@ pub enum Counter {
     Filtered = 7,
     /// Segments thrown away on purpose: a terminal stamp of a packet that was never seen before is none of ours.
     SegmentsForeign = 8,
+    /// Calls of hooks for which the kernel did not run our program, since it would have interrupted itself. Not
+    /// counted by the programs: user space reads it from the kernel.
+    Missed = 9,
 }
 
 /// Number of [`Counter`]s.
-pub const COUNTERS: u32 = 9;
+pub const COUNTERS: u32 = 10;
 
 /// Byte offsets of kernel structure members, found by user space in the running kernel's BTF and
 /// put into read-only data before loading, so that the verifier sees constants.

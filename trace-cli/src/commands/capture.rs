@@ -179,8 +179,19 @@ async fn live(
             .map_err(Failure::Output)?;
     }
     pipeline.end().map_err(Failure::Output)?;
+    if verbose > 0 {
+        tell_missed(&live);
+    }
     recorded?;
     Ok(0)
+}
+
+/// Which programs the kernel did not always run (`losses.missed`).
+#[expect(clippy::print_stderr, reason = "diagnostics belong there")]
+fn tell_missed(live: &Live) {
+    for (program, missed) in live.missed() {
+        eprintln!("{program}: not run {missed} times, as it would have interrupted itself");
+    }
 }
 
 /// One item of the live stream: names it needs first, then into the file and the pipeline alike.

@@ -56,6 +56,7 @@ impl Balance {
             late: self.late,
             damaged: self.damaged,
             evicted: self.evicted,
+            missed: self.kernel.get(Counter::Missed),
         }
     }
 }

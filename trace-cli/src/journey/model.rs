@@ -306,4 +306,6 @@ pub struct Losses {
     pub damaged: u64,
     /// Journeys pushed out by the limit of open journeys.
     pub evicted: u64,
+    /// Calls of hooks for which the kernel did not run our program.
+    pub missed: u64,
 }

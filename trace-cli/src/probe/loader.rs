@@ -1,6 +1,11 @@
 //! Loads the eBPF object and attaches its programs, trying for each hook what is cheapest first.
 
-use std::{io, os::fd::OwnedFd, path::Path};
+use std::{
+    collections::BTreeMap,
+    io,
+    os::fd::{AsFd as _, OwnedFd},
+    path::Path,
+};
 
 use aya::{
     Btf, Ebpf, EbpfLoader, include_bytes_aligned,
@@ -18,6 +23,7 @@ use crate::kernel::netns;
 use super::{
     Kind, Kinds, Plan, Row, State,
     catalogue::{CATALOGUE, Spec, Target},
+    missed::Watched,
     netfilter::{Bookends, FAMILIES, HOOKS},
 };
 
@@ -83,6 +89,7 @@ pub struct Loaded {
     cpus: Vec<u32>,
     links: Vec<FdLink>,
     bookends: Vec<OwnedFd>,
+    watched: Watched,
 }
 
 /// Loads and attaches everything that the catalogue names and this kernel takes.
@@ -110,6 +117,7 @@ pub fn load(options: &Options) -> Result<Loaded, Error> {
         kinds: options.kinds,
         floor: options.floor,
         links: Vec::new(),
+        watched: Watched::default(),
         refused: Vec::new(),
     };
     let mut plan = Plan::default();
@@ -118,7 +126,7 @@ pub fn load(options: &Options) -> Result<Loaded, Error> {
             attacher.attach(spec, &mut plan.rows);
         }
     }
-    let links = attacher.links;
+    let Attacher { links, watched, .. } = attacher;
     for name in SWEEPERS {
         load_sweeper(&mut ebpf, name)?;
     }
@@ -149,6 +157,7 @@ pub fn load(options: &Options) -> Result<Loaded, Error> {
         cpus,
         links,
         bookends,
+        watched,
     })
 }
 
@@ -210,6 +219,7 @@ struct Attacher<'a> {
     kinds: Kinds,
     floor: bool,
     links: Vec<FdLink>,
+    watched: Watched,
     /// Kinds that this kernel or these privileges refuse altogether, and how it said so.
     refused: Vec<(Kind, String)>,
 }
@@ -291,6 +301,7 @@ impl Attacher<'_> {
                 Kind::TpBtf => {
                     let program: &mut BtfTracePoint = program.try_into()?;
                     program.load(target, self.btf)?;
+                    self.watched.add(name.clone(), program.fd()?.as_fd())?;
                     let attached = program.attach().and_then(|id| program.take_link(id));
                     let unloaded = program.unload();
                     self.links.push(attached?.into());
@@ -299,6 +310,7 @@ impl Attacher<'_> {
                 Kind::Fentry => {
                     let program: &mut FEntry = program.try_into()?;
                     program.load(target, self.btf)?;
+                    self.watched.add(name.clone(), program.fd()?.as_fd())?;
                     let attached = program.attach().and_then(|id| program.take_link(id));
                     let unloaded = program.unload();
                     self.links.push(attached?.into());
@@ -307,6 +319,7 @@ impl Attacher<'_> {
                 Kind::Fexit => {
                     let program: &mut FExit = program.try_into()?;
                     program.load(target, self.btf)?;
+                    self.watched.add(name.clone(), program.fd()?.as_fd())?;
                     let attached = program.attach().and_then(|id| program.take_link(id));
                     let unloaded = program.unload();
                     self.links.push(attached?.into());
@@ -316,6 +329,7 @@ impl Attacher<'_> {
                     let program: &mut RawTracePoint = program.try_into()?;
                     if program.fd().is_err() {
                         program.load()?;
+                        self.watched.add(name.clone(), program.fd()?.as_fd())?;
                     }
                     program.attach(target)?;
                 }
@@ -323,6 +337,7 @@ impl Attacher<'_> {
                     let program: &mut KProbe = program.try_into()?;
                     if program.fd().is_err() {
                         program.load()?;
+                        self.watched.add(name.clone(), program.fd()?.as_fd())?;
                     }
                     program.attach(target, 0)?;
                 }
@@ -500,7 +515,13 @@ impl Loaded {
         }
     }
 
-    /// The kernel side's counters, summed over all CPUs, by [`trace_ebpf::Counter`].
+    /// How often the kernel did not run which of our programs, since it would have interrupted itself. Those that
+    /// missed nothing are left out.
+    pub fn missed(&self) -> BTreeMap<&str, u64> {
+        self.watched.by_program()
+    }
+
+    /// The programs' counters, summed over all CPUs, by [`trace_ebpf::Counter`].
     pub fn counters(&self) -> [u64; COUNTERS as usize] {
         let mut sum = [0; COUNTERS as usize];
         let counters = self

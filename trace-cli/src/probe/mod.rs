@@ -4,6 +4,7 @@
 pub mod catalogue;
 pub mod kind;
 pub mod loader;
+pub mod missed;
 mod netfilter;
 pub mod plan;
 

@@ -1,10 +1,10 @@
 //! The live source: the rings of every CPU, drained by turns.
 
-use std::{io, os::fd::AsRawFd as _, time::Duration};
+use std::{collections::BTreeMap, io, os::fd::AsRawFd as _, time::Duration};
 
 use rustix::event::epoll;
 use tokio::io::unix::AsyncFd;
-use trace_ebpf::COUNTERS;
+use trace_ebpf::{COUNTERS, Counter};
 
 use crate::{kernel::clock::monotonic_ns, probe::Loaded, source::item::Item};
 
@@ -15,6 +15,9 @@ const IDLE: Duration = Duration::from_millis(100);
 /// How long after the last record the busy pace is kept.
 const LINGER_NS: u64 = 300_000_000;
 
+/// The kernel is asked this often what it did not run: one system call for each program.
+const ASK_NS: u64 = 1_000_000_000;
+
 /// Attached probes and their rings.
 pub struct Live {
     loaded: Loaded,
@@ -23,6 +26,9 @@ pub struct Live {
     last_record: u64,
     /// When every CPU was swept last.
     swept: u64,
+    /// What the kernel did not run our programs for, and when it was asked.
+    missed: u64,
+    asked: u64,
 }
 
 impl Live {
@@ -41,6 +47,8 @@ impl Live {
             late: unsafe { AsyncFd::register_with_interest(late, tokio::io::Interest::READABLE) }?,
             last_record: 0,
             swept: monotonic_ns(),
+            missed: 0,
+            asked: 0,
         })
     }
 
@@ -70,6 +78,9 @@ impl Live {
             self.swept = now;
         }
         self.drain(now, &mut each)?;
+        if now.saturating_sub(self.asked) >= ASK_NS {
+            self.ask(now);
+        }
         each(Item::Tick {
             now: self.swept,
             counters: self.counters(),
@@ -82,6 +93,7 @@ impl Live {
         self.loaded.sweep(true);
         let now = monotonic_ns();
         self.drain(now, &mut each)?;
+        self.ask(now);
         each(Item::End {
             now,
             counters: self.counters(),
@@ -102,8 +114,20 @@ impl Live {
         Ok(())
     }
 
+    fn ask(&mut self, now: u64) {
+        self.missed = self.loaded.missed().values().sum();
+        self.asked = now;
+    }
+
     /// The kernel side's counters, summed over all CPUs.
     pub fn counters(&self) -> [u64; COUNTERS as usize] {
-        self.loaded.counters()
+        let mut counters = self.loaded.counters();
+        counters[Counter::Missed as usize] = self.missed;
+        counters
+    }
+
+    /// How often the kernel did not run which of our programs; those that missed nothing are left out.
+    pub fn missed(&self) -> BTreeMap<&str, u64> {
+        self.loaded.missed()
     }
 }

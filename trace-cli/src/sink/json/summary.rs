@@ -134,6 +134,7 @@ struct LossesRecord {
     late: u64,
     damaged: u64,
     evicted: u64,
+    missed: u64,
 }
 
 #[derive(Serialize)]
@@ -162,6 +163,7 @@ pub(super) fn end(end: &End, excluded: Option<Excluded>) -> EndRecord {
         late,
         damaged,
         evicted,
+        missed,
     } = end.losses;
     EndRecord {
         duration_ns: u64::try_from(end.duration.as_nanos()).unwrap_or(u64::MAX),
@@ -183,6 +185,7 @@ pub(super) fn end(end: &End, excluded: Option<Excluded>) -> EndRecord {
             late,
             damaged,
             evicted,
+            missed,
         },
         latency_excluded: excluded.map(
             |Excluded {

@@ -83,6 +83,11 @@ pub(super) fn losses(out: &mut dyn Write, end: &End) -> io::Result<()> {
             "journey",
             "ended early, since too many were open (a larger --max-journeys helps)",
         ),
+        (
+            losses.missed,
+            "stamp",
+            "could not be taken: a program of ours would have interrupted itself (-v names it)",
+        ),
     ];
     for (count, what, why) in causes {
         if count > 0 && what == "of these" {

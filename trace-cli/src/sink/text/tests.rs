@@ -267,6 +267,7 @@ fn the_end_has_ledger_losses_and_what_nobody_saw() {
             segments: 3,
             births: 1,
             evicted: 1,
+            missed: 2,
             ..Losses::default()
         },
         duration: Duration::from_millis(10_040),
@@ -291,6 +292,7 @@ pktjourney 0.1.0 on box, Linux 6.18.0 x86_64: 1 probe, 1 stage not visible here
 warning: 3 segments found no room on the way up (a larger --buffer-size helps)
 warning: 1 of these were the first of their packet: nothing else is known of those packets
 warning: 1 journey ended early, since too many were open (a larger --max-journeys helps)
+warning: 2 stamps could not be taken: a program of ours would have interrupted itself (-v names it)
 ",
     );
 }

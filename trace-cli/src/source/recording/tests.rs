@@ -373,7 +373,8 @@ fn hostile_endless_item() {
 #[test]
 fn entries_that_make_no_sense() {
     let more = tag::MORE;
-    let end = [&[tag::END, 80, 0][..], &[0; 80]].concat();
+    const LENGTH: usize = 8 + size_of::<Counters>();
+    let end = [&[tag::END, LENGTH as u8, 0][..], &[0; LENGTH]].concat();
     for (raw, expected) in [
         (vec![0, 0, 0], "an entry has an unknown tag"),
         (vec![6, 0, 0], "an entry has an unknown tag"),
