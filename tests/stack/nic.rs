@@ -306,6 +306,7 @@ fn devices_of_this_machine_are_as_ethtool_says() {
         let read = pktjourney::stack::nic::read().expect("it can be read");
         serde_json::to_value(read).expect("JSON")
     };
+    tool::is_described(&look(), "nics");
     let drivers = compare(look, ethtool);
     if std::env::var_os("PKTJOURNEY_VM").is_some() {
         assert!(

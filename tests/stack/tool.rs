@@ -36,7 +36,25 @@ pub fn only(records: &[Value], kind: &str) -> Value {
 
 /// The record that it writes of a namespace.
 pub fn stack(netns: &Netns) -> Value {
-    only(&records(&["--netns", netns.name()]), "stack")
+    let record = only(&records(&["--netns", netns.name()]), "stack");
+    for (section, definition) in [("connections", "connections"), ("nic", "nics")] {
+        is_described(&record[section], definition);
+    }
+    record
+}
+
+/// A section is as `docs/schema/pktjourney.schema.json` says.
+pub fn is_described(section: &Value, definition: &str) {
+    let schema = include_str!("../../docs/schema/pktjourney.schema.json");
+    let mut schema: Value = serde_json::from_str(schema).expect("the schema is JSON");
+    schema.as_object_mut().expect("an object").remove("oneOf");
+    schema["$ref"] = format!("#/$defs/{definition}").into();
+    let schema = jsonschema::validator_for(&schema).expect("the schema compiles");
+    let errors: Vec<String> = schema
+        .iter_errors(section)
+        .map(|error| format!("{}: {error}", error.instance_path()))
+        .collect();
+    assert!(errors.is_empty(), "{definition}: {}", errors.join("\n"));
 }
 
 /// What it writes for people.

@@ -22,7 +22,7 @@ use crate::util::say;
 
 const INIT: &str = include_str!("init.sh");
 /// Changes when this file changes what it writes; the kept archives of before are then left alone.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// Where programs and libraries lie in the guest.
 const BIN: &str = "usr/bin";
 const LIB: &str = "usr/lib/x86_64-linux-gnu";
@@ -39,7 +39,8 @@ const MODULES: &str = "virtio virtio_ring virtio_pci_modern_dev virtio_pci_legac
     nf_tables nf_conntrack nf_nat nft_ct nft_nat nft_masq nft_redir nft_chain_nat nft_reject \
     nft_reject_inet nft_reject_ipv4 nft_reject_ipv6 nft_fib_inet nft_log nft_limit nft_counter \
     nft_queue nft_quota nft_hash nf_log_syslog sch_netem sch_tbf sch_fq_codel sch_fq sch_htb \
-    sch_prio sch_ingress cls_bpf cls_u32 cls_matchall act_bpf act_mirred act_gact tcp_bbr";
+    sch_prio sch_ingress cls_bpf cls_u32 cls_matchall act_bpf act_mirred act_gact tcp_bbr \
+    inet_diag tcp_diag udp_diag raw_diag";
 
 /// The kept part of the guest's file system.
 pub fn base(cache: &Path, kernel: &Kernel) -> Result<PathBuf> {

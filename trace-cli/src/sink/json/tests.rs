@@ -12,6 +12,7 @@ use crate::kernel::features::{Answer, Facts, Lockdown};
 use crate::sink::sample;
 
 mod documented;
+mod stack;
 
 const SCHEMA: &str = include_str!("../../../../docs/schema/pktjourney.schema.json");
 

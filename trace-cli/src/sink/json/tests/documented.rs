@@ -76,9 +76,12 @@ fn schema_and_stages_have_the_same_names() {
     );
 }
 
-/// Which definition a field's value is of, through arrays.
+/// Which definition a field's value is of, through arrays, maps and `null`.
 fn definition_of(field: &Value) -> Option<&str> {
-    let reference = field.get("$ref").or_else(|| field["items"].get("$ref"))?;
+    let reference = field
+        .get("$ref")
+        .or_else(|| field["items"].get("$ref"))
+        .or_else(|| field["oneOf"][0].get("$ref"))?;
     reference.as_str()?.strip_prefix("#/$defs/")
 }
 
@@ -91,8 +94,13 @@ fn visit(record: &Value, definition: &str, schema: &Value, found: &mut BTreeSet<
     }
     for (field, value) in record.as_object().into_iter().flatten() {
         found.insert((definition.to_owned(), field.clone()));
-        if let Some(inner) = definition_of(&schema["$defs"][definition]["properties"][field]) {
+        let described = &schema["$defs"][definition]["properties"][field];
+        if let Some(inner) = definition_of(described) {
             visit(value, inner, schema, found);
+        }
+        if let Some(inner) = definition_of(&described["additionalProperties"]) {
+            let values = value.as_object().into_iter().flat_map(|map| map.values());
+            values.for_each(|value| visit(value, inner, schema, found));
         }
     }
 }
@@ -108,6 +116,9 @@ fn every_field_of_the_schema_is_really_written() {
             &schema,
             &mut found,
         );
+    }
+    for (definition, section) in stack::sections() {
+        visit(&section, definition, &schema, &mut found);
     }
     for (name, fields) in in_schema() {
         for field in fields.into_keys() {
