@@ -1,6 +1,7 @@
 //! The project's own tasks, one file each: `cargo xtask --help`.
 
 mod apt;
+mod bench;
 mod build_ebpf;
 mod demo;
 mod setup;
@@ -34,6 +35,8 @@ enum Task {
     Vm(vm::Arguments),
     /// Run everything that must pass: formatting, lints, the eBPF object, tests here and in a guest
     Test(test::Arguments),
+    /// Measure what tracing costs: instructions a packet, time a hook, packets a second
+    Bench(bench::Arguments),
     /// Build pktjourney and run its demo, as root here or in a guest
     Demo(demo::Arguments),
 }
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Task::BuildEbpf { check } => build_ebpf::build_ebpf(check).map(|()| ExitCode::SUCCESS),
         Task::Vm(arguments) => vm::vm(&arguments),
         Task::Test(arguments) => test::test(&arguments),
+        Task::Bench(arguments) => bench::bench(&arguments),
         Task::Demo(arguments) => demo::demo(&arguments),
     })
 }

@@ -44,7 +44,7 @@ fn main() -> Result<()> {
     let inner = if plan.interleaved { 1 } else { plan.rounds };
     for round in 0..outer {
         for tool in &plan.tools {
-            let under = match Under::start(tool) {
+            let under = match Under::start(tool, &pair) {
                 Ok(under) => under,
                 // one tool that this kernel does not run is said, and the others go on
                 Err(error) => {

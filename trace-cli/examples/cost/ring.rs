@@ -24,7 +24,7 @@ pub fn measure(tool: &Tool, pair: &Pair, load: &Load) -> Result<Value> {
     let mut tool = tool.clone();
     tool.command.push("-w".to_owned());
     tool.command.push(file.to_string_lossy().into_owned());
-    let under = Under::start(&tool)?;
+    let under = Under::start(&tool, pair)?;
     let line = Line::open(pair, load)?;
     let packets = line.run(load.count)?.packets;
     drop(line);

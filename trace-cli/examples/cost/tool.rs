@@ -11,6 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use pktjourney::{
     kernel::{btf::Btf, offsets},
+    lab::Pair,
     probe::{self, Kinds, Loaded},
 };
 use rustix::process::{Pid, Signal, kill_process};
@@ -23,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(240);
 #[derive(Clone, Deserialize)]
 pub struct Tool {
     pub name: String,
-    /// Program and arguments; empty for nothing at all.
+    /// Program and arguments; empty for nothing at all. `{b}` is the namespace that receives.
     #[serde(default)]
     pub command: Vec<String>,
     /// When it is at work.
@@ -41,7 +42,7 @@ pub enum Ready {
     /// It has given up the right to gain privileges: pktjourney's last step.
     #[default]
     NoNewPrivs,
-    /// It has said so on standard error, which goes to this file meanwhile.
+    /// It has said this. What it says goes to a file meanwhile; else what it writes goes to `/dev/null`.
     Says(String),
 }
 
@@ -58,14 +59,14 @@ enum Running {
 }
 
 impl Under {
-    pub fn start(tool: &Tool) -> Result<Self> {
+    pub fn start(tool: &Tool, pair: &Pair) -> Result<Self> {
         let begun = Instant::now();
         let running = if let Some(kinds) = &tool.floor {
             Running::Floor(Box::new(floor(kinds)?))
         } else if tool.command.is_empty() {
             Running::Nothing
         } else {
-            Running::Process(process(tool)?)
+            Running::Process(process(tool, pair)?)
         };
         Ok(Self {
             running,
@@ -119,13 +120,20 @@ fn floor(kinds: &str) -> Result<Loaded> {
     Ok(probe::load(&options)?)
 }
 
-fn process(tool: &Tool) -> Result<Child> {
+fn process(tool: &Tool, pair: &Pair) -> Result<Child> {
     let (program, arguments) = tool.command.split_first().context("a program")?;
     let said = tempfile::NamedTempFile::new()?;
     let mut child = Command::new(program)
-        .args(arguments)
+        .args(
+            arguments
+                .iter()
+                .map(|word| word.replace("{b}", pair.b.name())),
+        )
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
+        .stdout(match tool.ready {
+            Ready::Says(_) => said.reopen()?.into(),
+            Ready::NoNewPrivs => Stdio::null(),
+        })
         .stderr(said.reopen()?)
         .spawn()
         .with_context(|| format!("cannot start {program}"))?;

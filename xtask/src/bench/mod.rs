@@ -1,0 +1,200 @@
+//! `cargo xtask bench`: what tracing costs, beside nothing, beside a floor that only reads the clock, and beside other tools. Traffic and
+//! tools are run by `trace-cli/examples/cost`; here it is told what to do, and what it says becomes tables.
+
+mod plan;
+mod results;
+
+use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use results::Results;
+use serde_json::Value;
+
+use crate::{
+    util::{self, run, say},
+    vm::{Guest, Payload},
+};
+
+/// Growth of a row of instructions that is a regression.
+const TOLERANCE: f64 = 1.03;
+/// Where the accepted instructions are kept.
+const ACCEPTED: &str = "docs/performance.json";
+
+/// What `cargo xtask bench` takes.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// What to measure; all when none is named. `hooks` and `rates` need root and measure this machine
+    #[arg(value_enum)]
+    parts: Vec<Part>,
+    /// The guests' kernel lines, for `instructions`
+    #[arg(long, default_value = "6.12,5.10", value_delimiter = ',')]
+    kernel: Vec<String>,
+    /// Fail when a row of instructions is 3 % above the accepted one (docs/performance.json)
+    #[arg(long, conflicts_with = "accept")]
+    check: bool,
+    /// Accept the instructions measured now
+    #[arg(long)]
+    accept: bool,
+    /// Where the raw results go, one JSON object a line
+    #[arg(long, value_name = "DIR", default_value = "target/bench")]
+    out: PathBuf,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Instructions a packet, counted in a guest: the same on every machine
+    Instructions,
+    /// Runs and ns of each eBPF program here, beside the floor's
+    Hooks,
+    /// Packets a second here, the tools by turns; records and bytes a packet
+    Rates,
+}
+
+/// Measures, prints the tables, and compares.
+pub fn bench(arguments: &Arguments) -> Result<ExitCode> {
+    let chosen = |part| arguments.parts.is_empty() || arguments.parts.contains(&part);
+    fs::create_dir_all(&arguments.out)?;
+    let tools = Tools::build()?;
+    let mut accepted = accepted()?;
+    let mut worse = Vec::new();
+    if chosen(Part::Instructions) {
+        for kernel in &arguments.kernel {
+            let name = format!("instructions-{kernel}");
+            let said = in_guest(kernel, &tools)?;
+            let results = keep(&arguments.out, &name, &said)?;
+            print(
+                &format!("Instructions a packet, Linux {kernel}"),
+                &results.instructions(),
+            )?;
+            let rows = results.rows();
+            worse.extend(results::worse(&name, &accepted[&name], &rows, TOLERANCE));
+            accepted[&name] = rows;
+        }
+    }
+    if chosen(Part::Hooks) {
+        let said = here(&tools, &plan::hooks(&tools.pktjourney))?;
+        let results = keep(&arguments.out, "hooks", &said)?;
+        print("Time in eBPF programs, here", &results.hooks())?;
+    }
+    if chosen(Part::Rates) {
+        let said = here(&tools, &plan::rates(&tools.pktjourney))?;
+        let results = keep(&arguments.out, "rates", &said)?;
+        print("Packets a second, here", &results.rates())?;
+        print("Start and stop, here", &results.starts())?;
+        print("Sent to user space a packet", &results.rings())?;
+    }
+    if arguments.accept {
+        let path = util::workspace().join(ACCEPTED);
+        fs::write(&path, format!("{:#}\n", accepted))?;
+    }
+    if arguments.check && !worse.is_empty() {
+        for line in &worse {
+            say(line);
+        }
+        bail!("{} rows cost more than {ACCEPTED} accepts", worse.len());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is measured, and what measures it.
+struct Tools {
+    pktjourney: PathBuf,
+    cost: PathBuf,
+}
+
+impl Tools {
+    fn build() -> Result<Self> {
+        say("building pktjourney and the example that measures it (release)");
+        run(util::cargo().args([
+            "build",
+            "--release",
+            "--quiet",
+            "--package",
+            "trace-cli",
+            "--bin",
+            "pktjourney",
+            "--example",
+            "cost",
+        ]))?;
+        let release = util::target_dir()?.join("release");
+        Ok(Self {
+            pktjourney: release.join("pktjourney"),
+            cost: release.join("examples/cost"),
+        })
+    }
+}
+
+fn accepted() -> Result<Value> {
+    let path = util::workspace().join(ACCEPTED);
+    match fs::read_to_string(&path) {
+        Ok(text) => serde_json::from_str(&text).with_context(|| format!("{ACCEPTED} is no JSON")),
+        Err(_) => Ok(Value::Object(serde_json::Map::new())),
+    }
+}
+
+/// One processor, one virtual ns an instruction: the sender's CPU time is a count of instructions.
+fn in_guest(kernel: &str, tools: &Tools) -> Result<String> {
+    let folder = tempfile::tempdir()?;
+    let plan = folder.path().join("plan.json");
+    fs::write(&plan, plan::instructions(kernel).to_string())?;
+    let mut guest = Guest::new(
+        kernel,
+        Payload {
+            files: vec![
+                (tools.pktjourney.clone(), "usr/bin/pktjourney".into()),
+                (tools.cost.clone(), "usr/bin/cost".into()),
+                (plan, "job/plan.json".into()),
+            ],
+            script: Some("cost </job/plan.json\n".to_owned()),
+        },
+    );
+    guest.deterministic = true;
+    guest.timeout = Duration::from_secs(1200);
+    let ended = guest.run()?;
+    if ended.code != 0 {
+        bail!("the guest's job ended with {}", ended.code);
+    }
+    Ok(ended.stdout)
+}
+
+fn here(tools: &Tools, plan: &Value) -> Result<String> {
+    if !util::root() {
+        bail!("eBPF programs are loaded and namespaces made: this needs root");
+    }
+    let mut child = Command::new(&tools.cost)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start the example `cost`")?;
+    let mut input = child.stdin.take().context("a pipe")?;
+    input.write_all(plan.to_string().as_bytes())?;
+    drop(input);
+    let done = child.wait_with_output()?;
+    if !done.status.success() {
+        bail!("measuring: {}", done.status);
+    }
+    Ok(String::from_utf8(done.stdout)?)
+}
+
+/// Keeps what was said, and reads it.
+fn keep(out: &Path, name: &str, said: &str) -> Result<Results> {
+    let path = out.join(format!("{name}.jsonl"));
+    fs::write(&path, said).with_context(|| format!("cannot write {}", path.display()))?;
+    let results = Results::read(said)?;
+    for (tool, why) in &results.failed {
+        say(format!("{tool} is left out: {why}"));
+    }
+    Ok(results)
+}
+
+fn print(title: &str, table: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "### {title}\n\n{table}")?;
+    Ok(())
+}

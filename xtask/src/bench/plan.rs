@@ -1,0 +1,102 @@
+//! What is measured: the plans for `trace-cli/examples/cost`.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+/// The script a user of bpftrace would write: six hooks.
+const SIX: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/bench/six.bt");
+
+fn ours(pktjourney: &str, name: &str, words: &str) -> Value {
+    let command: Vec<&str> = std::iter::once(pktjourney)
+        .chain(words.split_whitespace())
+        .collect();
+    json!({"name": name, "command": command})
+}
+
+fn tcpdump() -> Value {
+    json!({
+        "name": "tcpdump -w /dev/null",
+        "command": "ip netns exec {b} tcpdump -i b0 -w /dev/null".split(' ').collect::<Vec<_>>(),
+        "ready": {"says": "listening on"},
+    })
+}
+
+fn bpftrace() -> Value {
+    json!({"name": "bpftrace, six hooks", "command": ["bpftrace", SIX], "ready": {"says": "READY"}})
+}
+
+fn loads(udp: u64, tcp: u64, bulk: u64) -> Value {
+    json!([
+        {"name": "udp", "kind": "udp", "count": udp},
+        {"name": "tcp", "kind": "tcp", "count": tcp},
+        {"name": "bulk", "kind": "bulk", "count": bulk},
+    ])
+}
+
+/// In a guest: each tool is started once (that takes seconds there) and keeps three rounds.
+pub fn instructions(kernel: &str) -> Value {
+    let our = |name, words| ours("pktjourney", name, words);
+    let nothing = json!({"name": "nothing"});
+    let floor = json!({"name": "floor", "floor": "auto"});
+    let floor_kprobe = json!({"name": "floor, kprobe", "floor": "kprobe"});
+    let latency = our("latency", "latency --json");
+    let trace = our("trace", "trace --json");
+    // neither UDP nor TCP: what the kernel side can decide
+    let filter = our("trace, no match", "trace --json icmp");
+    let drops = our("drops", "drops --json");
+    let kprobe = our("latency, kprobe", "latency --json --probes kprobe");
+    let tools = if kernel == "5.10" {
+        json!([nothing, floor_kprobe, kprobe, filter, drops, tcpdump()])
+    } else {
+        json!([
+            nothing,
+            floor,
+            latency,
+            trace,
+            filter,
+            drops,
+            floor_kprobe,
+            kprobe,
+            tcpdump()
+        ])
+    };
+    json!({
+        "rounds": 3, "interleaved": false, "hooks": false, "ring": null,
+        "tools": tools, "loads": loads(1000, 300, 40),
+    })
+}
+
+/// Here, with the kernel's run statistics on.
+pub fn hooks(pktjourney: &Path) -> Value {
+    let path = pktjourney.to_string_lossy();
+    json!({
+        "rounds": 3, "interleaved": false, "hooks": true, "ring": null,
+        "tools": [
+            {"name": "floor", "floor": "auto"},
+            ours(&path, "latency", "latency --json"),
+            ours(&path, "trace, no match", "trace --json icmp"),
+        ],
+        "loads": loads(10_000, 5_000, 500),
+    })
+}
+
+/// Here: all tools by turns, seven times.
+pub fn rates(pktjourney: &Path) -> Value {
+    let path = pktjourney.to_string_lossy();
+    json!({
+        "rounds": 7, "interleaved": true, "hooks": false,
+        "ring": ours(&path, "trace", "trace --json"),
+        "tools": [
+            {"name": "nothing"},
+            {"name": "floor", "floor": "auto"},
+            ours(&path, "latency", "latency --json"),
+            ours(&path, "trace", "trace --json"),
+            ours(&path, "trace, no match", "trace --json icmp"),
+            ours(&path, "drops", "drops --json"),
+            tcpdump(),
+            bpftrace(),
+        ],
+        "loads": loads(20_000, 10_000, 2_000),
+    })
+}

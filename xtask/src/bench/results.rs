@@ -1,0 +1,285 @@
+//! What the example says, as tables.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use anyhow::{Context as _, Result};
+use serde_json::{Map, Value, json};
+
+/// Everything that was measured in one run.
+#[derive(Default)]
+pub struct Results {
+    tools: Vec<String>,
+    loads: Vec<String>,
+    /// By load and tool, in the rounds' order.
+    rounds: BTreeMap<(String, String), Vec<Round>>,
+    /// Start and stop, ms.
+    starts: BTreeMap<String, Vec<(f64, f64)>>,
+    rings: Vec<Value>,
+    /// Tools that did not start, and why.
+    pub failed: BTreeMap<String, String>,
+}
+
+struct Round {
+    packets: f64,
+    sent_cpu_ns: f64,
+    cpu_ns: f64,
+    wall_ns: f64,
+    hooks: Option<Map<String, Value>>,
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn number(value: &Value, key: &str) -> f64 {
+    value[key].as_f64().unwrap_or(f64::NAN)
+}
+
+impl Results {
+    pub fn read(said: &str) -> Result<Self> {
+        let mut results = Self::default();
+        for line in said.lines().filter(|line| line.starts_with('{')) {
+            let value: Value = serde_json::from_str(line).context("a result")?;
+            let tool = value["tool"].as_str().unwrap_or_default().to_owned();
+            if let Some(why) = value["failed"].as_str() {
+                results.failed.insert(tool, why.to_owned());
+            } else if value["start_ms"].is_number() {
+                let pair = (number(&value, "start_ms"), number(&value, "stop_ms"));
+                results.starts.entry(tool).or_default().push(pair);
+            } else if value["kinds"].is_object() {
+                results.rings.push(value);
+            } else {
+                let load = value["load"].as_str().unwrap_or_default().to_owned();
+                for (all, name) in [(&mut results.tools, &tool), (&mut results.loads, &load)] {
+                    if !all.contains(name) {
+                        all.push(name.clone());
+                    }
+                }
+                let round = Round {
+                    packets: number(&value, "packets"),
+                    sent_cpu_ns: number(&value, "sent_cpu_ns"),
+                    cpu_ns: number(&value, "cpu_ns"),
+                    wall_ns: number(&value, "wall_ns"),
+                    hooks: value["hooks"].as_object().cloned(),
+                };
+                results.rounds.entry((load, tool)).or_default().push(round);
+            }
+        }
+        Ok(results)
+    }
+
+    fn of(&self, load: &str, tool: &str) -> &[Round] {
+        let key = (load.to_owned(), tool.to_owned());
+        self.rounds.get(&key).map_or(&[], Vec::as_slice)
+    }
+
+    fn middle(&self, load: &str, tool: &str, of: impl Fn(&Round) -> f64) -> f64 {
+        median(self.of(load, tool).iter().map(of).collect())
+    }
+
+    /// One row a tool, one column a load; the first row is nothing attached.
+    fn table(&self, heads: &[&str], cell: impl Fn(&str, &str) -> String) -> String {
+        let mut table = String::from("| |");
+        for load in &self.loads {
+            for head in heads {
+                let _ = write!(table, " {load}{head} |");
+            }
+        }
+        table += "\n|---|";
+        table += &"---|".repeat(self.loads.len() * heads.len());
+        for tool in &self.tools {
+            let _ = write!(table, "\n| {tool} |");
+            for load in &self.loads {
+                table += &cell(load, tool);
+            }
+        }
+        table + "\n"
+    }
+
+    /// Instructions of sending, receiving and reading one packet; the sending calls alone.
+    pub fn instructions(&self) -> String {
+        self.table(&["", ", sending calls"], |load, tool| {
+            let mut cells = String::new();
+            for of in [
+                |r: &Round| r.cpu_ns / r.packets,
+                |r: &Round| r.sent_cpu_ns / r.packets,
+            ] {
+                let (ours, nothing) = (
+                    self.middle(load, tool, of),
+                    self.middle(load, "nothing", of),
+                );
+                let _ = write!(cells, " {ours:.0} · {:.2} |", ours / nothing);
+            }
+            cells
+        })
+    }
+
+    /// Instructions by tool and load, to be compared with another run's.
+    pub fn rows(&self) -> Value {
+        let mut rows = Map::new();
+        for tool in &self.tools {
+            let mut row = Map::new();
+            for load in &self.loads {
+                let count = self.middle(load, tool, |r| r.cpu_ns / r.packets);
+                row.insert(load.clone(), json!(count.round()));
+            }
+            rows.insert(tool.clone(), Value::Object(row));
+        }
+        Value::Object(rows)
+    }
+
+    /// Packets a second and CPU time a packet, each as the median of the rounds' ratios to nothing attached.
+    pub fn rates(&self) -> String {
+        self.table(&[", packets/s", ", CPU time"], |load, tool| {
+            let paired = |of: fn(&Round) -> f64| {
+                let ours = self.of(load, tool).iter().map(of);
+                let nothing = self.of(load, "nothing").iter().map(of);
+                median(
+                    ours.zip(nothing)
+                        .map(|(ours, nothing)| ours / nothing)
+                        .collect(),
+                )
+            };
+            let rate = |r: &Round| r.packets / r.wall_ns;
+            let cost = |r: &Round| r.cpu_ns / r.packets;
+            if tool == "nothing" {
+                let rate = self.middle(load, tool, rate) * 1e9;
+                let cost = self.middle(load, tool, cost);
+                format!(" {rate:.0} | {cost:.0} ns |")
+            } else {
+                format!(" × {:.2} | × {:.2} |", paired(rate), paired(cost))
+            }
+        })
+    }
+
+    /// Start and stop of each tool, median and slowest.
+    pub fn starts(&self) -> String {
+        let mut table =
+            String::from("| | start | slowest | stop | slowest |\n|---|---|---|---|---|\n");
+        for (tool, times) in self.starts.iter().filter(|(tool, _)| *tool != "nothing") {
+            let of = |of: fn(&(f64, f64)) -> f64| {
+                let all: Vec<f64> = times.iter().map(of).collect();
+                (median(all.clone()), all.iter().copied().fold(0.0, f64::max))
+            };
+            let ((start, slow), (stop, slowest)) = (of(|t| t.0), of(|t| t.1));
+            let _ = writeln!(
+                table,
+                "| {tool} | {start:.0} ms | {slow:.0} ms | {stop:.0} ms | {slowest:.0} ms |"
+            );
+        }
+        table
+    }
+
+    /// Records and bytes a packet, by kind.
+    pub fn rings(&self) -> String {
+        let mut table = String::from("| | records | bytes | of which |\n|---|---|---|---|\n");
+        for ring in &self.rings {
+            let kinds = ring["kinds"].as_object().into_iter().flatten();
+            let kinds: Vec<String> = kinds
+                .filter(|(_, kind)| number(kind, "records") > 0.005)
+                .map(|(name, kind)| {
+                    format!(
+                        "{name} {:.2} ({:.0} bytes)",
+                        number(kind, "records"),
+                        number(kind, "bytes")
+                    )
+                })
+                .collect();
+            let _ = writeln!(
+                table,
+                "| {} | {:.2} | {:.0} | {} |",
+                ring["load"].as_str().unwrap_or_default(),
+                number(ring, "records_per_packet"),
+                number(ring, "bytes_per_packet"),
+                kinds.join(", ")
+            );
+        }
+        table
+    }
+
+    /// Of each program: runs a packet, ns a run; and all together.
+    pub fn hooks(&self) -> String {
+        let mut table = String::from(
+            "| | load | runs a packet | ns a run | ns a packet |\n|---|---|---|---|---|\n",
+        );
+        for load in &self.loads {
+            for tool in &self.tools {
+                let Some(round) = self.of(load, tool).last() else {
+                    continue;
+                };
+                let hooks = round
+                    .hooks
+                    .iter()
+                    .flatten()
+                    .filter(|(name, _)| !name.starts_with("sweep"));
+                let (mut runs, mut ns) = (0.0, 0.0);
+                for (_, hook) in hooks {
+                    runs += number(hook, "runs") / round.packets;
+                    ns += number(hook, "ns") / round.packets;
+                }
+                let _ = writeln!(
+                    table,
+                    "| {tool} | {load} | {runs:.1} | {:.0} | {ns:.0} |",
+                    ns / runs
+                );
+            }
+        }
+        table
+    }
+}
+
+/// Rows that cost more than accepted.
+pub fn worse(name: &str, accepted: &Value, now: &Value, tolerance: f64) -> Vec<String> {
+    let mut worse = Vec::new();
+    for (tool, row) in now.as_object().into_iter().flatten() {
+        for (load, count) in row.as_object().into_iter().flatten() {
+            let (Some(count), Some(before)) = (count.as_f64(), accepted[tool][load].as_f64())
+            else {
+                continue;
+            };
+            // bulk depends on how much goes into one sk_buff: too unsteady for a gate
+            if load != "bulk" && count > before * tolerance {
+                worse.push(format!(
+                    "{name}: {tool}, {load}: {count:.0} instructions a packet, accepted {before:.0}"
+                ));
+            }
+        }
+    }
+    worse
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{Results, worse};
+
+    fn line(tool: &str, cpu: u64) -> String {
+        let round = json!({"tool": tool, "load": "udp", "packets": 10, "sent_cpu_ns": cpu, "cpu_ns": cpu, "wall_ns": cpu});
+        format!("{round}\n")
+    }
+
+    #[test]
+    fn rows_are_medians() {
+        let said: String =
+            [90, 100, 500].map(|cpu| line("nothing", cpu)).concat() + &line("ours", 150);
+        let results = Results::read(&said).expect("results");
+        assert_eq!(
+            results.rows(),
+            json!({"nothing": {"udp": 10.0}, "ours": {"udp": 15.0}})
+        );
+        assert!(
+            results
+                .instructions()
+                .contains("| ours | 15 · 1.50 | 15 · 1.50 |")
+        );
+    }
+
+    #[test]
+    fn only_growth_is_worse() {
+        let accepted = json!({"ours": {"udp": 100.0, "tcp": 100.0}});
+        let now = json!({"ours": {"udp": 102.0, "tcp": 104.0}, "new": {"udp": 9.0}});
+        assert_eq!(worse("x", &accepted, &now, 1.03).len(), 1);
+    }
+}
