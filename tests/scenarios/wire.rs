@@ -186,10 +186,23 @@ fn entry_bytes(text: &str, t0: u64) -> [u8; 8] {
             "netns" => Tag::Netns,
             "pid" => Tag::Pid,
             "poll" => Tag::Poll,
+            "poll_end" => Tag::PollEnd,
             other => panic!("no tag {other}"),
         };
+        if tag == Tag::PollEnd {
+            // "poll_end TIME WORK BUDGET"
+            let mut numbers = value.split(' ');
+            let mut next = || numbers.next().and_then(|n| n.parse::<u64>().ok()).unwrap();
+            let (time, work, budget) = (next(), next(), next());
+            let value = u32::try_from(time - t0).unwrap();
+            return packed(value, tag as u8, work as u8, budget as u16);
+        }
         (value.parse().unwrap(), tag as u8, 0, 0)
     };
+    packed(value, tag, a, b)
+}
+
+fn packed(value: u32, tag: u8, a: u8, b: u16) -> [u8; 8] {
     let mut out = [0; 8];
     out[..4].copy_from_slice(&value.to_ne_bytes());
     out[4] = tag;

@@ -83,6 +83,15 @@ pub enum Item {
     Pid(u32),
     /// The poll (of the stamp before), by its number on this CPU.
     Poll(u32),
+    /// That poll ended; it was the backlog's.
+    PollEnd {
+        /// When, CLOCK_MONOTONIC ns.
+        time: u64,
+        /// Packets it handled.
+        work: u8,
+        /// Packets it was allowed.
+        budget: u16,
+    },
 }
 
 impl Segment {
@@ -152,6 +161,11 @@ fn item(entry: &Entry, t0: u64) -> Option<Item> {
         Tag::Netns => Item::Netns(entry.value),
         Tag::Pid => Item::Pid(entry.value),
         Tag::Poll => Item::Poll(entry.value),
+        Tag::PollEnd => Item::PollEnd {
+            time: t0.saturating_add(u64::from(entry.value)),
+            work: entry.a,
+            budget: entry.b,
+        },
     })
 }
 
@@ -198,7 +212,7 @@ pub struct SocketRecord {
 }
 
 /// One NAPI poll.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct PollRecord {
     /// CPU it ran on.
     pub cpu: u16,
@@ -535,6 +549,7 @@ fn tag(number: u8) -> Option<Tag> {
         129 => Tag::Netns,
         130 => Tag::Pid,
         131 => Tag::Poll,
+        132 => Tag::PollEnd,
         _ => return None,
     })
 }

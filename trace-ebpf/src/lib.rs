@@ -10,13 +10,17 @@
 //! | [`Kind::Segment`] | [`SegmentHead`], [`PACKET_BYTES`] of the packet if [`flags::PACKET`], then [`Entry`]s | a packet was handed over, ended, or its slot was needed |
 //! | [`Kind::Drop`] | [`DropHead`], then [`MAX_STACK`] × u64, of which `depth` are return addresses | right after the segment whose last stamp is [`Hook::Drop`] |
 //! | [`Kind::Socket`] | [`SocketEvent`] | a `send()` on a TCP socket, a `recv()`, a retransmission |
-//! | [`Kind::Poll`] | [`PollEvent`] | a NAPI poll that brought at least one packet ended |
+//! | [`Kind::Poll`] | [`PollEvent`] | a NAPI poll that brought at least one packet ended, unless [`Tag::PollEnd`] told of it |
 //! | [`Kind::Device`] | [`DeviceName`] | a network device was seen for the first time on this CPU |
 //! | [`Kind::Process`] | [`ProcessName`] | a process was seen for the first time on this CPU |
 #![no_std]
 
 /// Changes whenever a byte of any record changes its meaning. Recordings carry it.
-pub const WIRE_VERSION: u32 = 1;
+///
+/// 2: [`Tag::PollEnd`]; up to 40 entries.
+pub const WIRE_VERSION: u32 = 2;
+/// Records of this version mean today what they meant then.
+pub const OLDEST_WIRE_VERSION: u32 = 1;
 
 /// Bytes copied from the packet, from its network header on: an IPv6 header, a TCP header and 4 more.
 pub const PACKET_BYTES: usize = 64;
@@ -166,6 +170,9 @@ pub enum Tag {
     Pid = 130,
     /// `value` is the poll's number on this CPU ([`PollEvent::number`]).
     Poll = 131,
+    /// The poll that the entries before tell of ended `value` ns after `t0`: `a` packets handled, `b` allowed. It was the
+    /// backlog's, and has no [`PollEvent`].
+    PollEnd = 132,
 }
 
 /// One stamp (`tag` < 128: a [`Hook`]; `value` = ns since [`SegmentHead::t0`]) or one fact (a [`Tag`]).

@@ -133,6 +133,11 @@ pub struct Cpu {
     /// Devices and processes whose names were sent: direct-mapped.
     pub devices: [u64; 64],
     pub processes: [u32; 128],
+    /// The one packet whose segment tells all of this poll, 0 when there are more; the softirq and the interrupt it names.
+    pub poll_key: u64,
+    pub poll_softirq: u64,
+    pub poll_irq: u16,
+    pub pad2: [u16; 3],
     pub slots: [Slot; SLOTS_PER_CPU as usize],
 }
 

@@ -25,7 +25,7 @@ mod notes;
 mod open;
 
 pub use nested::nested;
-pub use notes::{name_process, thread};
+pub use notes::{end_poll, name_process, thread};
 use notes::{note_device, note_poll, note_sender};
 use open::{AT_DATA, WITHOUT_PACKET, open, read_packet};
 

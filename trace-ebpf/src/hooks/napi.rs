@@ -5,10 +5,11 @@ use core::ptr::{addr_of, addr_of_mut, read_volatile, write_volatile};
 
 use trace_ebpf::{Counter, Kind, PollEvent};
 
+use super::{claim, release};
 use crate::{
     maps::{Cpu, Scheduled, count, scheduled, send, this_cpu},
     memory::{Memory as _, Pointer, Probe},
-    segment::now,
+    segment::{end_poll, now},
 };
 
 /// `NET_RX_SOFTIRQ` (include/linux/interrupt.h).
@@ -167,6 +168,7 @@ pub fn softirq_entry<P: Probe>(probe: &P) {
         (*cpu).poll_start = time;
         (*cpu).first_poll = 1;
         (*cpu).poll_used = 0;
+        (*cpu).poll_key = 0;
         (*cpu).poll_number += 1;
     }
 }
@@ -207,28 +209,48 @@ pub fn napi_poll<P: Probe>(probe: &P) {
             {
                 (*cpu).cause_irq = (*place).irq;
             }
-            let record = PollEvent {
-                kind: Kind::Poll as u8,
-                spare: 0,
-                bytes: size_of::<PollEvent>() as u16,
-                cpu: aya_ebpf::helpers::bpf_get_smp_processor_id() as u16,
-                irq: (*cpu).cause_irq,
-                number: (*cpu).poll_number,
-                ifindex,
-                start: (*cpu).poll_start,
-                end: time,
-                work: probe.number(1) as u32,
-                budget: probe.number(2) as u32,
-                softirq: (*cpu).softirq_time,
-            };
-            if !send((&raw const record).cast(), size_of::<PollEvent>() as u64) {
-                count(Counter::RecordsLost);
+            let (work, budget) = (probe.number(1) & 0xffff_ffff, probe.number(2) & 0xffff_ffff);
+            let mut told = false;
+            if ifindex == 0
+                && let Some(cpu) = claim()
+            {
+                told = end_poll(cpu, time, work, budget);
+                release(cpu);
+            }
+            if !told {
+                tell(cpu, ifindex, time, work as u32, budget as u32);
             }
         }
         // Outside of a softirq (threaded NAPI, busy polling) only `poll_begin` says when the next one begins.
         (*cpu).poll_start = if (*cpu).softirq_time != 0 { time } else { 0 };
         (*cpu).first_poll = 0;
         (*cpu).poll_used = 0;
+        (*cpu).poll_key = 0;
         (*cpu).poll_number += 1;
+    }
+}
+
+/// A poll's own record.
+#[inline(always)]
+unsafe fn tell(cpu: *const Cpu, ifindex: u32, end: u64, work: u32, budget: u32) {
+    // SAFETY: plain reads of this CPU's state.
+    unsafe {
+        let record = PollEvent {
+            kind: Kind::Poll as u8,
+            spare: 0,
+            bytes: size_of::<PollEvent>() as u16,
+            cpu: aya_ebpf::helpers::bpf_get_smp_processor_id() as u16,
+            irq: (*cpu).cause_irq,
+            number: (*cpu).poll_number,
+            ifindex,
+            start: (*cpu).poll_start,
+            end,
+            work,
+            budget,
+            softirq: (*cpu).softirq_time,
+        };
+        if !send((&raw const record).cast(), size_of::<PollEvent>() as u64) {
+            count(Counter::RecordsLost);
+        }
     }
 }

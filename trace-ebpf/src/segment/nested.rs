@@ -76,6 +76,7 @@ pub unsafe fn nested<M: Memory>(skb: *const c_void, hook: u32, detail: &Detail, 
                 b: 0,
             };
             (*cpu).poll_used = 1;
+            (*cpu).poll_key = 0;
         }
         alone.entries[5] = Entry {
             value: (time - t0) as u32,

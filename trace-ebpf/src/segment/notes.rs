@@ -6,9 +6,9 @@ use core::{
     ptr::{addr_of_mut, read_volatile, write_volatile},
 };
 
-use trace_ebpf::{Counter, DeviceName, Hook, Kind, NAME_BYTES, ProcessName, Tag};
+use trace_ebpf::{Counter, DeviceName, Hook, Kind, NAME_BYTES, PollEvent, ProcessName, Tag};
 
-use super::{LONGEST, number, push};
+use super::{FULL, LONGEST, number, push, slot_for};
 use crate::{
     maps::{Cpu, Slot, caller, count, send},
     memory::{Memory, Pointer},
@@ -118,7 +118,14 @@ pub(super) unsafe fn note_poll(cpu: *mut Cpu, slot: *mut Slot, fresh: bool) {
         // what happened before the packet was there is not a part of its way
         let from = if fresh { (*slot).head.t0 } else { (*slot).last };
         let t0 = (*slot).head.t0;
+        (*cpu).poll_key = 0;
+        if poll >= from && (*cpu).poll_used == 0 {
+            (*cpu).poll_key = (*slot).head.skb;
+            (*cpu).poll_irq = PollEvent::NO_INTERRUPT;
+            (*cpu).poll_softirq = 0;
+        }
         if irq != 0 && irq >= from {
+            (*cpu).poll_irq = (*cpu).cause_irq;
             push(
                 slot,
                 (irq - t0) as u32,
@@ -131,6 +138,7 @@ pub(super) unsafe fn note_poll(cpu: *mut Cpu, slot: *mut Slot, fresh: bool) {
             push(slot, (raise - t0) as u32, Hook::NapiSchedule as u8, 0, 0);
         }
         if softirq != 0 && softirq >= from {
+            (*cpu).poll_softirq = softirq;
             push(slot, (softirq - t0) as u32, Hook::Softirq as u8, 0, 0);
         }
         if poll >= from {
@@ -138,6 +146,43 @@ pub(super) unsafe fn note_poll(cpu: *mut Cpu, slot: *mut Slot, fresh: bool) {
         }
         push(slot, (*cpu).poll_number, Tag::Poll as u8, 0, 0);
         (*cpu).poll_used = 1;
+    }
+}
+
+/// The backlog's poll ended: if one packet's segment has told all else of it, and is still here, it tells this too, and saves a
+/// record.
+///
+/// # Safety
+/// As for [`number`].
+#[inline(always)]
+pub unsafe fn end_poll(cpu: *mut Cpu, time: u64, work: u64, budget: u64) -> bool {
+    // SAFETY: as promised.
+    unsafe {
+        let key = (*cpu).poll_key;
+        if key == 0
+            || (*cpu).poll_irq != (*cpu).cause_irq
+            || (*cpu).poll_softirq != (*cpu).softirq_time
+            || work > 255
+            || budget > 65535
+        {
+            return false;
+        }
+        let slot = slot_for(cpu, key);
+        if slot.is_null()
+            || (*slot).polled == 0
+            || (*slot).end > FULL
+            || time - (*slot).head.t0 > LONGEST
+        {
+            return false;
+        }
+        push(
+            slot,
+            (time - (*slot).head.t0) as u32,
+            Tag::PollEnd as u8,
+            work as u8,
+            budget as u16,
+        );
+        true
     }
 }
 

@@ -1,7 +1,7 @@
 //! Segments: each stamp is judged, and goes to the journey it belongs to, or begins one.
 
 use super::Assembler;
-use crate::decode::{Item, Segment};
+use crate::decode::{Item, PollRecord, Segment};
 use crate::journey::flow;
 use crate::journey::identity::{Sight, Verdict, judge};
 use crate::journey::model::{Flow, JourneyId, Link, LinkKind, Outcome, Unfinished};
@@ -11,7 +11,7 @@ use crate::journey::point::{
     ARRIVAL, BEGINNINGS, LOCAL_OUTPUT, OUTBOUND, Point, Points, SENDING, TRAILING, TRANSPORT,
 };
 use crate::journey::slab::{NONE, Ref};
-use trace_ebpf::{Hook, flags};
+use trace_ebpf::{Hook, PollEvent, flags};
 
 /// A segment that is being read.
 pub(super) struct Reading<'a> {
@@ -60,11 +60,26 @@ impl Assembler {
             stray: false,
         };
         reading.journey = reading.journey.filter(|&r| self.slab.get(r).is_some());
+        let nothing = PollRecord {
+            cpu: segment.cpu,
+            ..PollRecord::default()
+        };
+        // the poll that the entries tell of; its number comes last
+        let mut told = nothing;
         for item in segment.items() {
             match item {
                 Item::Device(ifindex) => reading.place.ifindex = ifindex,
                 Item::Netns(netns) => reading.place.netns = netns,
-                Item::Poll(number) => reading.poll = Some(number),
+                Item::Poll(number) => {
+                    reading.poll = Some(number);
+                    told.number = number;
+                }
+                Item::PollEnd { time, work, budget } => {
+                    told.end = time;
+                    told.work = u32::from(work);
+                    told.budget = u32::from(budget);
+                    self.poll(&told);
+                }
                 Item::Pid(pid) => self.thread(&mut reading, pid),
                 Item::Stamp { hook, time, a, b } => {
                     reading.stamped = None;
@@ -73,6 +88,15 @@ impl Assembler {
                     };
                     if reading.stray {
                         continue;
+                    }
+                    if point.is_poll_context() && told.number != 0 {
+                        told = nothing;
+                    }
+                    match point {
+                        Point::Interrupt => told.irq = (b != PollEvent::NO_INTERRUPT).then_some(b),
+                        Point::Softirq => told.softirq = Some(time),
+                        Point::Poll => told.start = time,
+                        _ => {}
                     }
                     if point.is_poll_context() {
                         reading.context.push((point, time));

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use trace_ebpf::{COUNTERS, WIRE_VERSION};
+use trace_ebpf::{COUNTERS, OLDEST_WIRE_VERSION, WIRE_VERSION};
 
 use super::{
     BLOCK_HEAD, BLOCK_MAGIC, ENTRY_HEAD, FORMAT_VERSION, HEADER, MAGIC, MAX_ITEM, MAX_PACKED,
@@ -337,7 +337,7 @@ impl Input {
                 found: format,
             });
         }
-        if wire != WIRE_VERSION {
+        if !(OLDEST_WIRE_VERSION..=WIRE_VERSION).contains(&wire) {
             return Err(ReadError::Wire {
                 path: path(),
                 found: wire,
