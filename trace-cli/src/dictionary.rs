@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::inference;
 use crate::kernel::clock::ClockOffset;
 use crate::kernel::symbols::{Symbol, SymbolTable};
 
@@ -18,6 +19,25 @@ pub struct Thread {
     pub tgid: u32,
     /// `comm`.
     pub name: String,
+}
+
+/// Why a packet was dropped.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Reason<'a> {
+    /// The kernel's name; several joined by `|` where an inference leaves several open.
+    pub name: Cow<'a, str>,
+    /// The kernel gave none: these are the reasons that the function allows.
+    pub inferred: bool,
+}
+
+impl std::fmt::Display for Reason<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.name)?;
+        if self.inferred {
+            f.write_str(" (inferred)")?;
+        }
+        Ok(())
+    }
 }
 
 /// What the numbers of one session mean.
@@ -116,6 +136,19 @@ impl Dictionary {
         }
     }
 
+    /// A drop's reason: the kernel's, or, where it gave none, those that the place allows.
+    pub fn drop_reason_at(&self, code: Option<u32>, location: Option<u64>) -> Reason<'_> {
+        let function = || self.symbol(location?)?.function.as_deref();
+        let inferred = match code {
+            Some(_) => None,
+            None => function().and_then(inference::reasons),
+        };
+        Reason {
+            name: inferred.map_or_else(|| self.drop_reason(code), Cow::Borrowed),
+            inferred: inferred.is_some(),
+        }
+    }
+
     /// The number that this kernel has for a drop reason.
     pub fn drop_reason_code(&self, name: &str) -> Option<u32> {
         self.drop_reasons
@@ -158,6 +191,23 @@ mod tests {
     fn unknown_reasons_keep_their_number() {
         assert_eq!(Dictionary::default().drop_reason(Some(77)), "UNKNOWN_77");
         assert_eq!(Dictionary::default().drop_reason(None), "UNKNOWN");
+    }
+
+    #[test]
+    fn what_the_kernel_does_not_say_is_inferred_from_the_place() {
+        let mut names = Dictionary::default();
+        let symbol = |function: &str| Symbol {
+            function: Some(function.to_owned()),
+            ..Symbol::default()
+        };
+        names.insert_drop_reason(3, "NO_SOCKET");
+        names.insert_symbol(1, symbol("nf_hook_slow"));
+        names.insert_symbol(2, symbol("elsewhere"));
+        let reason = |code, at| names.drop_reason_at(code, at).to_string();
+        assert_eq!(reason(Some(3), Some(1)), "NO_SOCKET");
+        assert_eq!(reason(None, Some(1)), "NETFILTER_DROP (inferred)");
+        assert_eq!(reason(None, Some(2)), "UNKNOWN");
+        assert_eq!(reason(None, None), "UNKNOWN");
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod config;
 pub mod decode;
 pub mod dictionary;
 pub mod filter;
+pub mod inference;
 pub mod journey;
 pub mod kernel;
 pub mod lab;

@@ -539,6 +539,8 @@ pub struct Config {
     pub filter_host: [u8; 16],
     /// 1: `kfree_skb` gives a reason (5.17+).
     pub kfree_has_reason: u32,
+    /// 1: `__skb_recv_udp` has an argument `noblock` (before 5.18).
+    pub recv_udp_noblock: u32,
     /// 1: take kernel stacks of drops.
     pub stacks: u32,
     /// Size of each ring.

@@ -136,14 +136,44 @@ pub fn transport_done_fexit(context: FExitContext) -> i32 {
 
 #[fexit]
 pub fn recv_udp_fexit(context: FExitContext) -> i32 {
-    // __skb_recv_udp(sk, flags, off, err) → sk_buff
-    socket::recv_udp::<Direct>(context.arg(4));
+    // __skb_recv_udp(sk, flags, off, err) → sk_buff; before 5.18 with `noblock` after the flags
+    let packet = if config!(recv_udp_noblock) != 0 {
+        context.arg(5)
+    } else {
+        context.arg(4)
+    };
+    socket::recv_udp::<Direct>(packet);
     0
 }
 
 #[kretprobe]
 pub fn recv_udp_kretprobe(context: RetProbeContext) -> u32 {
     socket::recv_udp::<Helper>(Returned(&context).value() as *const c_void);
+    0
+}
+
+#[fexit]
+pub fn recv_exit_fexit(context: FExitContext) -> i32 {
+    // inet_recvmsg(sock, msg, size, flags) → bytes
+    socket::recv_return(&context, context.arg::<i32>(4));
+    0
+}
+
+#[kretprobe]
+pub fn recv_exit_kretprobe(context: RetProbeContext) -> u32 {
+    socket::recv_return_blind(Returned(&context).value() as i32);
+    0
+}
+
+#[fexit]
+pub fn send_exit_fexit(context: FExitContext) -> i32 {
+    socket::send_return(&context);
+    0
+}
+
+#[kretprobe]
+pub fn send_exit_kretprobe(_context: RetProbeContext) -> u32 {
+    socket::send_return_blind();
     0
 }
 

@@ -26,6 +26,7 @@ pub static CONFIG: Config = Config {
     filter_host_len: 0,
     filter_host: [0; 16],
     kfree_has_reason: 0,
+    recv_udp_noblock: 0,
     stacks: 0,
     ring_bytes: 0,
 };

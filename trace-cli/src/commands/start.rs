@@ -60,7 +60,7 @@ pub fn start(wanted: &Wanted<'_>) -> Result<(Loaded, Preface), Failure> {
     let options = probe::Options {
         kinds: wanted.probes.kinds,
         offsets: offsets::resolve(&btf)?,
-        config: programs(wanted, kfree_skb_has_reason(&btf)),
+        config: programs(wanted, &btf),
         bookends: bookends(wanted.probes)?,
         ring_bytes: wanted.probes.ring_bytes,
         only_drops: wanted.report == Report::Drops,
@@ -107,10 +107,11 @@ fn bookends(probes: &Probes) -> Result<Vec<Option<String>>, Failure> {
     Ok(probes.bookends.iter().cloned().map(Some).collect())
 }
 
-fn programs(wanted: &Wanted<'_>, kfree_has_reason: bool) -> Programs {
+fn programs(wanted: &Wanted<'_>, btf: &Btf) -> Programs {
     let filter = wanted.filter.prefilter().despite(rewriting());
     let mut programs = Programs {
-        kfree_has_reason: u32::from(kfree_has_reason),
+        kfree_has_reason: u32::from(kfree_skb_has_reason(btf)),
+        recv_udp_noblock: u32::from(has_parameter(btf, "__skb_recv_udp", "noblock")),
         stacks: u32::from(wanted.stacks),
         ..Programs::default()
     };
@@ -132,6 +133,11 @@ fn programs(wanted: &Wanted<'_>, kfree_has_reason: bool) -> Programs {
         }
     }
     programs
+}
+
+fn has_parameter(btf: &Btf, function: &str, name: &str) -> bool {
+    btf.func_params(function)
+        .is_some_and(|params| params.iter().any(|param| param.name == name))
 }
 
 /// What may change a packet's headers or namespace on its way, on this host. Namespaces always may.

@@ -236,7 +236,16 @@ pub const CATALOGUE: &[Spec] = &[
         &[&[R("__skb_recv_udp")]],
         &[S::Recv],
     ),
-    row("recv_exit", None, &[&[T("sock_recv_length")]], &[S::Recv]),
+    // since 6.3
+    row(
+        "recv_exit",
+        None,
+        &[
+            &[T("sock_recv_length")],
+            &[R("inet_recvmsg"), R("inet6_recvmsg")],
+        ],
+        &[S::Recv],
+    ),
     row(
         "send",
         Some(Hook::Send),
@@ -252,7 +261,16 @@ pub const CATALOGUE: &[Spec] = &[
         ],
         &[S::SocketWrite],
     ),
-    row("send_exit", None, &[&[T("sock_send_length")]], &[]),
+    // since 6.3
+    row(
+        "send_exit",
+        None,
+        &[
+            &[T("sock_send_length")],
+            &[R("inet_sendmsg"), R("inet6_sendmsg")],
+        ],
+        &[],
+    ),
     row(
         "tcp_transmit",
         Some(Hook::TcpTransmit),

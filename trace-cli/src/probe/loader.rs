@@ -228,8 +228,9 @@ impl Attacher<'_> {
     fn attach(&mut self, spec: &Spec, rows: &mut Vec<Row>) {
         let mut alternatives: Vec<_> = spec.alternatives.iter().collect();
         if self.kinds.prefers_functions() {
-            // "kprobes on …": all of a hook's functions, before its tracepoints
-            alternatives.sort_by_key(|targets| matches!(targets[0], Target::Tracepoint(_)));
+            // "kprobes on …": all of a hook's functions, before its tracepoints. Not their returns: of those the
+            // kernel follows only so many at a time, and whoever waits in recv() is one.
+            alternatives.sort_by_key(|targets| !matches!(targets[0], Target::Function(_)));
         }
         let mut failed = Vec::new();
         for targets in alternatives {

@@ -8,7 +8,7 @@ use trace_ebpf::{Counter, Hook, Kind, SocketEvent, SocketOp};
 use super::{alone, claim, interrupted, release, visit};
 use crate::{
     maps::{Caller, caller, count, send},
-    memory::{Memory, Pointer, Probe},
+    memory::{Helper, Memory, Pointer, Probe},
     segment::{Detail, Stamp, name_process, now, number, phase, stamp, thread},
 };
 
@@ -109,18 +109,38 @@ pub fn write<P: Probe>(probe: &P) {
 /// `sock_send_length(sk, ret, flags)`: `send()` is done.
 #[inline(always)]
 pub fn send_exit<P: Probe>(probe: &P) {
-    let sk = probe.pointer(0);
+    sent(Some(probe.pointer(0)));
+}
+
+/// `inet_sendmsg(sock, msg, size)`, `inet6_sendmsg` returned.
+#[inline(always)]
+pub fn send_return<P: Probe>(probe: &P) {
+    // SAFETY: `socket` is live.
+    sent(Some(unsafe {
+        P::Memory::load::<Pointer>(probe.pointer(0), offset!(socket_sk)).0
+    }));
+}
+
+/// … by a probe that is not told the arguments.
+#[inline(always)]
+pub fn send_return_blind() {
+    sent(None);
+}
+
+/// `send()` is done, on this socket where it is known.
+#[inline(always)]
+fn sent(sk: Option<*const c_void>) {
     let pid = thread();
     alone(|cpu| {
-        // SAFETY: the entry is the running thread's own; `sk` is live.
+        // SAFETY: the entry is the running thread's own; its socket is live until the call returns.
         unsafe {
-            let key = number(cpu, sk);
             let Some(caller) = caller(pid) else { return };
-            if (*caller).pid != pid || (*caller).sk != key {
+            let key = (*caller).sk;
+            if (*caller).pid != pid || sk.is_some_and(|sk| number(cpu, sk) != key) {
                 return;
             }
             (*caller).pid = 0;
-            if protocol::<P::Memory>(sk) != TCP {
+            if protocol::<Helper>(key as *const c_void) != TCP {
                 return;
             }
             let first = (*caller).seq;
@@ -248,29 +268,49 @@ unsafe fn copy_tcp(sk: *const c_void, len: u32, pid: u32) {
     });
 }
 
+const MSG_PEEK: u64 = 2;
+
 /// `sock_recv_length(sk, ret, flags)`: `recv()` is done.
 #[inline(always)]
 pub fn recv_exit<P: Probe>(probe: &P) {
-    const MSG_PEEK: u64 = 2;
+    let (returned, flags) = (probe.number(1) as i32, probe.number(2));
+    received::<P::Memory>(probe.pointer(0), returned, flags);
+}
+
+/// `inet_recvmsg(sock, msg, size, flags)`, `inet6_recvmsg` returned a number of bytes.
+#[inline(always)]
+pub fn recv_return<P: Probe>(probe: &P, returned: i32) {
+    // SAFETY: `socket` is live.
+    let sk = unsafe { P::Memory::load::<Pointer>(probe.pointer(0), offset!(socket_sk)).0 };
+    received::<P::Memory>(sk, returned, probe.number(3));
+}
+
+/// … to a probe that is not told the arguments: TCP, whose socket was kept when it copied.
+#[inline(always)]
+pub fn recv_return_blind(returned: i32) {
+    if returned >= 0 {
+        received_tcp(None);
+    }
+}
+
+#[inline(always)]
+fn received<M: Memory>(sk: *const c_void, returned: i32, flags: u64) {
     const UDP: u16 = 17;
-    let sk = probe.pointer(0);
-    let returned = probe.number(1) as i32;
-    let peeks = probe.number(2) & MSG_PEEK != 0;
-    if returned < 0 {
+    if returned < 0 || sk.is_null() {
         return;
     }
-    let pid = thread();
-    // SAFETY: `sk` is live; the entry is the running thread's own.
+    // SAFETY: `sk` is live.
     unsafe {
-        let family = P::Memory::load::<u16>(sk, offset!(sk_family));
+        let family = M::load::<u16>(sk, offset!(sk_family));
         if !is_inet(family) {
             return;
         }
-        let protocol = protocol::<P::Memory>(sk);
+        let protocol = protocol::<M>(sk);
         if !wanted(protocol) {
             return;
         }
-        if protocol == UDP && !peeks {
+        if protocol == UDP && flags & MSG_PEEK == 0 {
+            let pid = thread();
             alone(|cpu| {
                 name_process(cpu, pid);
                 tell(
@@ -284,23 +324,32 @@ pub fn recv_exit<P: Probe>(probe: &P) {
                 );
             });
         }
-        if protocol != TCP {
-            return;
+        if protocol == TCP {
+            received_tcp(Some(sk));
         }
+    }
+}
+
+/// A thread's `recv()` on a TCP socket is done, on this one where it is known.
+#[inline(always)]
+fn received_tcp(sk: Option<*const c_void>) {
+    let pid = thread();
+    // SAFETY: the entry is the running thread's own; its socket is live until the call returns.
+    unsafe {
         let Some(entry) = caller(pid) else { return };
         if (*entry).pid != pid || (*entry).copy == 0 {
             return;
         }
         alone(|cpu| {
-            let key = number(cpu, sk);
-            if (*entry).sk != key {
+            let key = (*entry).sk;
+            if sk.is_some_and(|sk| number(cpu, sk) != key) {
                 return;
             }
             (*entry).pid = 0;
             let copy = (*entry).copy;
             (*entry).copy = 0;
-            if peeks {
-                return;
+            if tcp_member(key, offset!(tcp_copied_seq)) == (*entry).copy_seq {
+                return; // MSG_PEEK: nothing was taken
             }
             name_process(cpu, pid);
             let several = (*entry).pieces != 0;

@@ -81,6 +81,8 @@ struct StageRecord {
 #[derive(Serialize)]
 struct DropDetail<'a> {
     reason: Cow<'a, str>,
+    #[serde(skip_serializing_if = "is_false")]
+    reason_inferred: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason_code: Option<u32>,
     stage: &'static str,
@@ -124,7 +126,7 @@ struct LinkRecord {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
-const fn is_false(value: &bool) -> bool {
+pub(super) const fn is_false(value: &bool) -> bool {
     !*value
 }
 
@@ -208,8 +210,10 @@ fn stage(stage: &Stage) -> StageRecord {
 }
 
 fn drop_detail<'a>(drop: &'a Drop, names: &'a Dictionary, stacks: bool) -> DropDetail<'a> {
+    let reason = names.drop_reason_at(drop.reason, Some(drop.location));
     DropDetail {
-        reason: names.drop_reason(drop.reason),
+        reason: reason.name,
+        reason_inferred: reason.inferred,
         reason_code: drop.reason,
         stage: drop.stage.as_str(),
         time_ns: drop.time,

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde::Serialize;
 
 use super::flow::{self, FlowRecord};
+use super::journey::is_false;
 use super::place::{self, Place};
 use crate::aggregate::drops::{DropGroup, GroupFlow};
 use crate::aggregate::latency::{Excluded, LatencyRow};
@@ -51,6 +52,8 @@ pub(super) struct DropRecord<'a> {
     count: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "is_false")]
+    reason_inferred: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason_code: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -72,10 +75,13 @@ pub(super) fn drop<'a>(group: &DropGroup, names: &'a Dictionary, stacks: bool) -
         GroupFlow::NoHeaders => ("no_headers", None),
         GroupFlow::Others => ("others", None),
     };
+    // Only the group of all that found no room has no stage.
+    let known = group.stage;
+    let reason = known.map(|_| names.drop_reason_at(group.reason, group.location));
     DropRecord {
         count: group.count,
-        // Only the group of all that found no room has no stage.
-        reason: group.stage.map(|_| names.drop_reason(group.reason)),
+        reason_inferred: reason.as_ref().is_some_and(|reason| reason.inferred),
+        reason: reason.map(|reason| reason.name),
         reason_code: group.reason,
         stage: group.stage.map(|stage| stage.as_str()),
         first_ns: group.first,

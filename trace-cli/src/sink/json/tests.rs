@@ -218,6 +218,13 @@ fn everything() -> Vec<Value> {
     }
     let mut in_module = Drops::default();
     in_module.add(&dropped_in_module());
+    let mut without_reason = sample::dropped();
+    without_reason
+        .drop
+        .as_mut()
+        .expect("the sample was dropped")
+        .reason = None;
+    in_module.add(&without_reason);
     let mut all = checks().to_vec();
     all.extend(lines(|json| {
         json.session(&sample::session())?;
@@ -228,6 +235,7 @@ fn everything() -> Vec<Value> {
         journeys()
             .iter()
             .try_for_each(|journey| json.journey(journey, &names))?;
+        json.journey(&without_reason, &names)?;
         json.latency(&latency.rows(), latency.excluded())?;
         json.drops(&drops.groups(), &names)?;
         json.drops(&in_module.groups(), &names)?;

@@ -63,9 +63,11 @@ fn cells(group: &DropGroup, names: &Dictionary) -> Vec<Cell> {
         GroupFlow::Others => "other flows".to_owned(),
     };
     // Only the group of all that found no room has no stage.
-    let reason = group
-        .stage
-        .map_or("others".into(), |_| names.drop_reason(group.reason));
+    let reason = group.stage.map_or("others".to_owned(), |_| {
+        names
+            .drop_reason_at(group.reason, group.location)
+            .to_string()
+    });
     vec![
         Cell::new(group.count.to_string()).styled(BOLD),
         Cell::new(reason).styled(BAD),

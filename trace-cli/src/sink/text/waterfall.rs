@@ -74,7 +74,10 @@ fn header(
     let paint = Paint::new(look.color);
     let time = names.clock().rfc3339(journey.start);
     let outcome = match (journey.outcome, &journey.drop) {
-        (Outcome::Dropped, Some(drop)) => format!("dropped {}", names.drop_reason(drop.reason)),
+        (Outcome::Dropped, Some(drop)) => format!(
+            "dropped {}",
+            names.drop_reason_at(drop.reason, Some(drop.location))
+        ),
         (Outcome::Unfinished(why), _) => format!("unfinished: {}", words::unfinished_meaning(why)),
         (outcome, _) => words::outcome(outcome).to_owned(),
     };
@@ -278,7 +281,10 @@ fn write_drop(out: &mut dyn Write, drop: &Drop, names: &Dictionary, look: Look) 
         "{LEG}{} in {} at {}, cpu {}",
         paint.with(
             BAD,
-            format_args!("dropped: {}", names.drop_reason(drop.reason))
+            format_args!(
+                "dropped: {}",
+                names.drop_reason_at(drop.reason, Some(drop.location))
+            )
         ),
         drop.stage.as_str(),
         place::function(drop.location, names),
