@@ -5,7 +5,7 @@
 //! `tcp_collapse`), the write queue splits and merges them, and what is sent is a clone. Sequence numbers
 //! do survive.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use super::hash::ByAddress;
 use super::slab::Ref;
@@ -136,8 +136,8 @@ pub(super) struct Sockets {
     returning: ByAddress<(u64, u32), Vec<Ref>>,
     /// Datagrams queued on a socket, the oldest first.
     datagrams: ByAddress<u64, VecDeque<Ref>>,
-    /// Threads that copied a datagram with a stamp, and when; their `recv()` has not returned.
-    copying: BTreeSet<(u32, u64)>,
+    /// Threads that copied a datagram with a stamp, when and which; their `recv()` has not returned.
+    copying: BTreeMap<(u32, u64), Ref>,
     sends: Ranges<Sending>,
     sent: Ranges<Ref>,
 }
@@ -231,23 +231,23 @@ impl Sockets {
         queue.push_back(journey);
     }
 
-    /// A thread copied a datagram at this time, and which one is known. A segment tells of it before its time: it
-    /// holds all that happened to its packet on that CPU.
-    pub(super) fn copied(&mut self, pid: u32, time: u64) {
+    /// A thread copied a datagram at this time. A segment tells of it before its time: it holds all that happened to
+    /// its packet on that CPU.
+    pub(super) fn copied(&mut self, pid: u32, time: u64, journey: Ref) {
         if self.copying.len() >= LIMIT {
             self.copying.pop_first();
         }
-        self.copying.insert((pid, time));
+        self.copying.insert((pid, time), journey);
     }
 
-    /// Whether the datagram that the thread's `recv()` returned with at `end` is known.
-    pub(super) fn was_copied(&mut self, pid: u32, end: u64) -> bool {
-        let mut known = false;
-        while let Some(&copy) = self.copying.range((pid, 0)..=(pid, end)).next() {
+    /// The datagram that the thread's `recv()` returned with at `end`, where its copy was stamped.
+    pub(super) fn was_copied(&mut self, pid: u32, end: u64) -> Option<Ref> {
+        let mut last = None;
+        while let Some((&copy, &journey)) = self.copying.range((pid, 0)..=(pid, end)).next() {
             self.copying.remove(&copy);
-            known = true;
+            last = Some(journey);
         }
-        known
+        last
     }
 
     /// `recv()` on a datagram socket returned with the oldest one in its queue that `fits`.

@@ -166,7 +166,8 @@ impl Assembler {
             }
             SocketOp::Datagram => {
                 let Some(end) = record.end else { return };
-                if self.sockets.was_copied(record.pid, end) {
+                if let Some(journey) = self.sockets.was_copied(record.pid, end) {
+                    self.copied_datagram(journey, end, record.cpu);
                     return;
                 }
                 let slab = &self.slab;
@@ -249,6 +250,19 @@ impl Assembler {
                 open.own_stamp(Point::RecvDone, end, record.cpu, place, 0);
                 self.end(journey, Outcome::Delivered, end);
             }
+        }
+    }
+
+    /// `recv()` returned with a datagram whose copy was stamped. Before 7.0 its end is `skb_consume_udp`, a moment
+    /// earlier; since then it is freed where no hook is (`skb_attempt_defer_free`).
+    fn copied_datagram(&mut self, journey: Ref, end: u64, cpu: u16) {
+        let open = self.slab.get_mut(journey).filter(|open| open.is_open());
+        if let Some(open) = open
+            && open.last.is_some_and(|last| last.1 <= end)
+        {
+            let place = open.current_place();
+            open.own_stamp(Point::RecvDone, end, cpu, place, 0);
+            self.end(journey, Outcome::Delivered, end);
         }
     }
 

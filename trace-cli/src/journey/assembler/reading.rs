@@ -272,7 +272,10 @@ impl Assembler {
             reading.sender = pid;
             return;
         };
-        let Some(open) = reading.journey.and_then(|r| self.slab.get_mut(r)) else {
+        let Some(journey) = reading.journey else {
+            return;
+        };
+        let Some(open) = self.slab.get_mut(journey) else {
             return;
         };
         match point {
@@ -281,7 +284,7 @@ impl Assembler {
                 open.receiver = pid;
                 let copy = open.stamps.iter().rev().find(|s| s.point == Point::Copy);
                 if let (Some(copy), true) = (copy, open.current_flow().is_some_and(flow::is_udp)) {
-                    self.sockets.copied(pid, copy.time);
+                    self.sockets.copied(pid, copy.time, journey);
                 }
             }
             Point::Wakeup => {
