@@ -136,13 +136,13 @@ pub fn transport_done_fexit(context: FExitContext) -> i32 {
 
 #[fexit]
 pub fn recv_udp_fexit(context: FExitContext) -> i32 {
-    // __skb_recv_udp(sk, flags, off, err) → sk_buff; before 5.18 with `noblock` after the flags
-    let packet = if config!(recv_udp_noblock) != 0 {
-        context.arg(5)
+    // __skb_recv_udp(sk, flags, off, err) → sk_buff; before 5.18 with `noblock` after the flags. Not read alike in
+    // both cases: the compiler would make one read of them, from a computed place, which the verifier refuses.
+    if config!(recv_udp_noblock) != 0 {
+        socket::recv_udp::<Helper>(context.arg(5));
     } else {
-        context.arg(4)
-    };
-    socket::recv_udp::<Direct>(packet);
+        socket::recv_udp::<Direct>(context.arg(4));
+    }
     0
 }
 

@@ -76,8 +76,12 @@ pub(super) fn silent(open: &Open, why: Unfinished) -> Outcome {
     if ends_unseen(open) {
         return Outcome::Consumed;
     }
-    // Without socket records a TCP copy is all that shows the reading; what follows is __kfree_skb.
-    if open.is_tcp() && open.side == Side::Receive && open.seen.has(Point::Copy) {
+    // Without socket records a TCP copy is all that shows the reading; what follows is __kfree_skb. A datagram's
+    // address can be another packet's before the recv() that read it returns (skb_attempt_defer_free, 7.0).
+    if (open.is_tcp() || is_datagram(open))
+        && open.side == Side::Receive
+        && open.seen.has(Point::Copy)
+    {
         return Outcome::Delivered;
     }
     // A fragment that was swallowed by reassembly (ip_frag_reasm); one whose rest never came is dropped,

@@ -392,6 +392,7 @@ fn brief(kind: Kind, error: &ProgramError) -> String {
             !line.is_empty()
                 && !line.starts_with("processed ")
                 && !line.starts_with("verification time")
+                && !line.starts_with("stack depth ")
         });
         let error = plain(io_error);
         return match said {

@@ -10,7 +10,7 @@ use trace_ebpf::{Counter, DeviceName, Hook, Kind, NAME_BYTES, PollEvent, Process
 
 use super::{FULL, LONGEST, number, push, slot_for};
 use crate::{
-    maps::{Cpu, Slot, caller, count, send},
+    maps::{Cpu, Slot, caller, count, reserve, send, submit},
     memory::{Memory, Pointer},
 };
 
@@ -275,7 +275,12 @@ pub unsafe fn name_process(cpu: *mut Cpu, pid: u32) -> u32 {
         if read_volatile(place) == pid {
             return 0;
         }
-        let record = ProcessName {
+        // Not on the stack: this is the deepest call there is, and older kernels count each frame up to 32 bytes.
+        let Some(record) = reserve::<ProcessName>() else {
+            count(Counter::RecordsLost);
+            return 0;
+        };
+        *record = ProcessName {
             kind: Kind::Process as u8,
             bytes: size_of::<ProcessName>() as u16,
             pid,
@@ -283,11 +288,8 @@ pub unsafe fn name_process(cpu: *mut Cpu, pid: u32) -> u32 {
             name: aya_ebpf::helpers::bpf_get_current_comm().unwrap_or_default(),
             ..Default::default()
         };
-        if send((&raw const record).cast(), size_of::<ProcessName>() as u64) {
-            write_volatile(place, pid);
-        } else {
-            count(Counter::RecordsLost);
-        }
+        submit(record);
+        write_volatile(place, pid);
         0
     }
 }

@@ -256,13 +256,17 @@ impl Assembler {
     /// `recv()` returned with a datagram whose copy was stamped. Before 7.0 its end is `skb_consume_udp`, a moment
     /// earlier; since then it is freed where no hook is (`skb_attempt_defer_free`).
     fn copied_datagram(&mut self, journey: Ref, end: u64, cpu: u16) {
-        let open = self.slab.get_mut(journey).filter(|open| open.is_open());
-        if let Some(open) = open
-            && open.last.is_some_and(|last| last.1 <= end)
-        {
-            let place = open.current_place();
-            open.own_stamp(Point::RecvDone, end, cpu, place, 0);
-            self.end(journey, Outcome::Delivered, end);
+        let Some(open) = self.slab.get_mut(journey) else {
+            return;
+        };
+        match open.state {
+            State::Open if open.last.is_some_and(|last| last.1 <= end) => {
+                let place = open.current_place();
+                open.own_stamp(Point::RecvDone, end, cpu, place, 0);
+                self.end(journey, Outcome::Delivered, end);
+            }
+            State::Ended { .. } if !open.seen.has(Point::Consume) => returned(open, end, cpu),
+            _ => {}
         }
     }
 
