@@ -8,6 +8,7 @@ use pktjourney::lab::{
 };
 
 use crate::{
+    kernels::lacks,
     trace::{Journey, Trace},
     tracer::Tracer,
 };
@@ -162,7 +163,13 @@ fn echo_requests_are_consumed_and_their_answers_delivered() -> Result<(), LabErr
                 .filter(|j| j.outcome == outcome && j.is_echo() && j.goes_to(to))
                 .count()
         };
-        assert_eq!(outcomes(to, "consumed"), 50, "{}", trace.summary());
+        // Some kernels free what they have answered as if it were dropped (kernels.toml).
+        let answered = if to.is_ipv6() && lacks("icmpv6_echo") {
+            "dropped"
+        } else {
+            "consumed"
+        };
+        assert_eq!(outcomes(to, answered), 50, "{}", trace.summary());
         assert_eq!(outcomes(source, "delivered"), 50, "{}", trace.summary());
     }
     Ok(())

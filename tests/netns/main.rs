@@ -6,6 +6,7 @@ mod delivered;
 mod drops;
 mod ending;
 mod forward;
+mod kernels;
 mod lab;
 mod load;
 mod missed;

@@ -74,6 +74,8 @@ pub struct Stage {
 #[derive(Clone, Deserialize, Debug)]
 pub struct Drop {
     pub reason: String,
+    #[serde(default)]
+    pub reason_inferred: bool,
     pub function: Option<String>,
     pub stage: String,
 }
