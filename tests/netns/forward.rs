@@ -9,7 +9,7 @@ use pktjourney::lab::{
 
 use crate::{
     trace::{Journey, Trace},
-    tracer::Tracer,
+    tracer::{Tracer, some},
 };
 
 /// Asserts three legs, and what the router does in its own.
@@ -77,10 +77,11 @@ fn datagrams(choose: impl Fn(&Router) -> (IpAddr, IpAddr)) -> Result<(), LabErro
         &[&lab.a, &lab.router, &lab.b],
         &[&format!("udp and host {to}")],
     );
-    flow.deliver(1_000, 100)?;
+    let count = some(1_000);
+    flow.deliver(count, 100)?;
     let trace = tracer.finish();
     let journeys = trace.to(to, flow.port()?);
-    assert_eq!(journeys.len(), 1_000, "{}", trace.summary());
+    assert_eq!(journeys.len() as u64, count, "{}", trace.summary());
     for journey in journeys {
         assert_eq!(journey.outcome, "delivered", "{journey:?}");
         assert_forwarded(&lab, &trace, journey);

@@ -1,11 +1,13 @@
 //! `cargo xtask test`: everything that must pass, with one command. Cheap steps come first; the
-//! ground-truth tests run on the machine's own kernel when we are root, and on 6.12 in a guest always,
-//! since there all probe kinds exist.
+//! ground-truth tests run on the machine's own kernel when we are root, and in guests always: all of them on 6.12, those
+//! that depend on the kernel on the others, two guests at a time.
 
 use std::{
     io::{self, BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
+    sync::{Mutex, PoisonError},
+    thread,
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -19,14 +21,14 @@ use crate::{
 /// What `cargo xtask test` takes.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Leave out the guest
+    /// Leave out the guests
     #[arg(long, conflicts_with = "vm_only")]
     no_vm: bool,
-    /// Only the ground-truth tests in the guest
+    /// Only the ground-truth tests in the guests
     #[arg(long)]
     vm_only: bool,
-    /// The guest's kernel line
-    #[arg(long, default_value = vm::DEFAULT)]
+    /// The guests' kernel line, or all
+    #[arg(long, default_value = "all")]
     kernel: String,
     /// Only tests whose name contains this; leaves out formatting, lints and the eBPF object
     #[arg(last = true)]
@@ -44,6 +46,17 @@ const NEEDED: [(&str, &str); 6] = [
 ];
 /// Test targets that need root and a kernel's network stack: those run in the guest.
 const GROUND_TRUTH: [&str; 3] = ["netns", "stack", "vm"];
+
+/// Tests left out on all kernels but the default one: what they prove rests on this program alone, or takes long and is
+/// shown on a smaller scale by others.
+const ONCE: [&str; 4] = [
+    "ending::",
+    "lab::",
+    "load::",
+    "delivered::ten_thousand_datagrams",
+];
+/// Guests that run at once. Each has two processors, of which it seldom uses both.
+const AT_ONCE: usize = 2;
 
 /// Passed and failed tests.
 #[derive(Default)]
@@ -80,12 +93,14 @@ pub fn test(arguments: &Arguments) -> Result<ExitCode> {
         step(&mut broken, "tests", &mut local);
     }
     if !arguments.no_vm {
-        let mut guest = || guest(&arguments.kernel, &arguments.filter, &mut count);
-        step(
-            &mut broken,
-            &format!("ground-truth tests on {}", arguments.kernel),
-            &mut guest,
-        );
+        let lines = match arguments.kernel.as_str() {
+            "all" => vm::LINES.to_vec(),
+            line => vec![line],
+        };
+        match payloads(&lines, &arguments.filter) {
+            Ok(work) => guests(work, &mut count, &mut broken),
+            Err(error) => step(&mut broken, "tests in guests", || Err(error)),
+        }
     }
     if !broken.is_empty() {
         say(format!("did not pass: {}", broken.join(", ")));
@@ -179,44 +194,83 @@ fn local(filter: &[String], count: &mut Count) -> Result<()> {
     Ok(())
 }
 
-/// The ground-truth tests in a guest.
-fn guest(kernel: &str, filter: &[String], count: &mut Count) -> Result<()> {
-    let mut files = vec![(vm::pktjourney()?, "usr/bin/pktjourney".to_owned())];
-    let mut script = format!(
-        "export PKTJOURNEY_BIN=/usr/bin/pktjourney PKTJOURNEY_VM={} RUST_BACKTRACE=0\nfailed=0\n",
-        quoted(kernel)
-    );
-    let filter: Vec<String> = filter.iter().map(|word| quoted(word)).collect();
-    for (name, path) in executables(true)?
+/// For each kernel line what its guest brings and runs, the longest first.
+fn payloads<'a>(lines: &[&'a str], filter: &[String]) -> Result<Vec<(&'a str, Payload)>> {
+    let pktjourney = vm::pktjourney()?;
+    let tests: Vec<_> = executables(true)?
         .into_iter()
         .filter(|(name, _)| ground_truth(name))
-    {
-        files.push((path, format!("job/{name}")));
-        // One at a time: an emulated processor gives several tracers too little time each.
-        script.push_str(&format!(
-            "echo; echo '     Running {name} in the guest'\n\
-             /job/{name} --test-threads=1 {} || failed=101\n",
-            filter.join(" ")
-        ));
-    }
-    if files.len() == 1 {
-        say("there are no ground-truth tests yet");
-        return Ok(());
-    }
-    script.push_str("exit $failed\n");
-    let ended = Guest::new(
-        kernel,
-        Payload {
-            files,
-            script: Some(script),
-        },
-    )
-    .run()?;
-    ended.stdout.lines().for_each(|line| count.add(line));
-    if ended.code != 0 {
-        bail!("tests failed in the guest (exit code {})", ended.code);
-    }
-    Ok(())
+        .collect();
+    let filter: Vec<String> = filter.iter().map(|word| quoted(word)).collect();
+    let mut work: Vec<(&str, Payload)> = lines
+        .iter()
+        .map(|&line| {
+            let mut files = vec![(pktjourney.clone(), "usr/bin/pktjourney".to_owned())];
+            let mut script = format!(
+                "export PKTJOURNEY_BIN=/usr/bin/pktjourney PKTJOURNEY_VM={} RUST_BACKTRACE=0\n\
+                 failed=0\n",
+                quoted(line)
+            );
+            let skipped: String = if line == vm::DEFAULT {
+                String::new()
+            } else {
+                ONCE.iter().map(|name| format!(" --skip {name}")).collect()
+            };
+            for (name, path) in &tests {
+                files.push((path.clone(), format!("job/{name}")));
+                // One at a time: an emulated processor gives several tracers too little time each.
+                script.push_str(&format!(
+                    "echo; echo '     Running {name} in the guest'\n\
+                     /job/{name} --test-threads=1{skipped} {} || failed=101\n",
+                    filter.join(" ")
+                ));
+            }
+            script.push_str("exit $failed\n");
+            let script = Some(script);
+            (line, Payload { files, script })
+        })
+        .collect();
+    work.sort_by_key(|(line, _)| *line != vm::DEFAULT);
+    Ok(work)
+}
+
+/// Runs the guests, some at a time.
+fn guests(work: Vec<(&str, Payload)>, count: &mut Count, broken: &mut Vec<String>) {
+    let several = work.len() > 1;
+    let queue = Mutex::new(work.into_iter());
+    let results = Mutex::new((count, broken));
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some((line, payload)) = next() {
+                    say(format!("--- ground-truth tests on {line}"));
+                    let mut guest = Guest::new(line, payload);
+                    guest.named = several;
+                    let ended = guest.run();
+                    let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
+                    let (count, broken) = &mut *results;
+                    let why = match ended {
+                        Ok(ended) => {
+                            ended.stdout.lines().for_each(|line| count.add(line));
+                            if ended.code == 0 {
+                                continue;
+                            }
+                            format!("tests failed in the guest (exit code {})", ended.code)
+                        }
+                        // Mirrors drop old lines: that is said, and is nobody's fault here.
+                        Err(error) if error.is::<vm::Vanished>() => {
+                            say(format!("{line} is left out: {error:#}"));
+                            continue;
+                        }
+                        Err(error) => format!("{error:#}"),
+                    };
+                    say(format!("{line}: {why}"));
+                    broken.push(format!("ground-truth tests on {line}"));
+                }
+            });
+        }
+    });
 }
 
 fn ground_truth(target: &str) -> bool {

@@ -2,7 +2,7 @@
 //! vanish from the mirrors, so what was fetched once is kept and used without asking again.
 
 use std::{
-    fs,
+    fmt, fs,
     path::{Path, PathBuf},
 };
 
@@ -74,12 +74,32 @@ pub fn find(cache: &Path, line: &str, update: bool) -> Result<Kernel> {
         fs::rename(work.keep(), &dir)?;
         break;
     }
-    unpacked(&dir).with_context(|| {
-        format!(
-            "Debian has no cloud kernel {line} any more (looked in {})",
-            missed.join(", ")
-        )
+    unpacked(&dir).map_err(|_| {
+        Vanished {
+            line: line.to_owned(),
+            suites: missed.join(", "),
+        }
+        .into()
     })
+}
+
+/// Debian has no kernel of the line (any more), and none is in the cache.
+#[derive(Debug)]
+pub struct Vanished {
+    line: String,
+    suites: String,
+}
+
+impl std::error::Error for Vanished {}
+
+impl fmt::Display for Vanished {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { line, suites } = self;
+        write!(
+            f,
+            "Debian has no cloud kernel {line} any more (looked in {suites})"
+        )
+    }
 }
 
 /// Where Debian keeps a line.

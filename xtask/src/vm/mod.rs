@@ -17,6 +17,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 pub use initrd::Payload;
+pub use kernels::{LINES, Vanished};
 pub use qemu::Ended;
 
 use crate::util::{self, run, say};
@@ -65,6 +66,8 @@ pub struct Guest {
     pub timeout: Duration,
     /// See [`Arguments::deterministic`].
     pub deterministic: bool,
+    /// Whether each line that it writes begins with its kernel line.
+    pub named: bool,
 }
 
 impl Guest {
@@ -77,6 +80,7 @@ impl Guest {
             out: None,
             timeout: Duration::from_secs(1800),
             deterministic: false,
+            named: false,
         }
     }
 
@@ -92,6 +96,11 @@ impl Guest {
             kernel.release
         ));
         let start = Instant::now();
+        let prefix = if self.named {
+            format!("[{}] ", self.line)
+        } else {
+            String::new()
+        };
         let ended = qemu::boot(
             tools::qemu(&cache)?,
             &qemu::Boot {
@@ -101,6 +110,7 @@ impl Guest {
                 out: self.out.as_deref(),
                 timeout: self.timeout,
                 interactive: self.payload.script.is_none(),
+                prefix: &prefix,
                 deterministic: self.deterministic,
             },
         )?;
@@ -122,7 +132,7 @@ pub fn vm(arguments: &Arguments) -> Result<ExitCode> {
     }
     let script = script(&arguments.command, &mut files)?;
     let lines = match arguments.kernel.as_str() {
-        "all" => kernels::LINES.to_vec(),
+        "all" => LINES.to_vec(),
         line => vec![line],
     };
     let mut worst = 0;
@@ -138,6 +148,7 @@ pub fn vm(arguments: &Arguments) -> Result<ExitCode> {
             out: Some(arguments.out.join(line)),
             timeout: Duration::from_secs(arguments.timeout),
             deterministic: arguments.deterministic,
+            named: false,
         };
         let code = match guest.run() {
             Ok(ended) => ended.code,

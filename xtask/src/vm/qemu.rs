@@ -33,6 +33,8 @@ pub struct Boot<'a> {
     pub timeout: Duration,
     /// A shell on the terminal instead of a job.
     pub interactive: bool,
+    /// Put before each line that the guest writes, where several run at once.
+    pub prefix: &'a str,
     /// One processor, one virtual nanosecond an instruction: the same counts on every machine.
     pub deterministic: bool,
 }
@@ -78,11 +80,11 @@ pub fn boot(mut qemu: Command, boot: &Boot<'_>) -> Result<Ended> {
     let out = child
         .stdout
         .take()
-        .map(|pipe| pass_on(pipe, io::stdout(), false));
+        .map(|pipe| pass_on(pipe, io::stdout(), false, boot.prefix));
     let err = child
         .stderr
         .take()
-        .map(|pipe| pass_on(pipe, io::stderr(), true));
+        .map(|pipe| pass_on(pipe, io::stderr(), true, boot.prefix));
     let limit = Instant::now() + boot.timeout;
     let mut stopped = None;
     let status = loop {
@@ -207,7 +209,9 @@ fn pass_on(
     from: impl Read + Send + 'static,
     mut to: impl io::Write + Send + 'static,
     warns: bool,
+    prefix: &str,
 ) -> JoinHandle<Vec<u8>> {
+    let prefix = prefix.to_owned();
     thread::spawn(move || {
         let mut from = BufReader::new(from);
         let mut kept = if warns {
@@ -216,6 +220,16 @@ fn pass_on(
             Vec::new()
         };
         let _ = to.write_all(&kept).and_then(|()| to.flush());
+        if !prefix.is_empty() {
+            // Whole lines: others write, too.
+            let mut line = Vec::new();
+            while let Ok(1..) = from.read_until(b'\n', &mut line) {
+                let whole = [prefix.as_bytes(), &line].concat();
+                let _ = to.write_all(&whole).and_then(|()| to.flush());
+                kept.append(&mut line);
+            }
+            return kept;
+        }
         let mut buffer = [0; 16 * 1024];
         while let Ok(read @ 1..) = from.read(&mut buffer) {
             let chunk = &buffer[..read];
