@@ -15,6 +15,8 @@ pub mod json;
 pub mod names;
 #[cfg(test)]
 pub(crate) mod sample;
+#[cfg(test)]
+mod sample_stack;
 pub mod text;
 
 /// Where a command's results go. A command calls [`session`](Self::session) first, then what it has, then

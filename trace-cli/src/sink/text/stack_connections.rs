@@ -8,7 +8,9 @@ use std::{
 use super::paint::{BAD, BOLD, DIM, DOUBTFUL, PLAIN, Paint, clean};
 use super::table::{Align, Cell, Table};
 use super::units;
-use crate::stack::connections::{Connections, Endpoint, Protocol, Socket, State, Summary, TcpInfo};
+use crate::stack::connections::{
+    Connections, Endpoint, Protocol, Socket, State, Summary, TcpInfo, Timer, TimerKind,
+};
 
 /// Of so many processes of one socket, names are shown.
 const NAMES: usize = 3;
@@ -61,11 +63,14 @@ pub(super) fn write(
             table.write(out, paint, "  ")?;
         }
     }
-    notes(out, paint, now)
+    notes(out, paint, now, all)
 }
 
 fn summary(out: &mut dyn Write, paint: Paint, summary: &Summary) -> io::Result<()> {
     let mut table = Table::new(&[("", Align::Left), ("", Align::Right), ("", Align::Left)]);
+    if summary.sockets == 0 {
+        return writeln!(out, "  {}", paint.with(DIM, "no sockets"));
+    }
     for protocol in Protocol::ALL {
         let counts = || {
             let all = summary.counts.iter();
@@ -193,8 +198,7 @@ fn endpoint(socket: &Socket, endpoint: Option<&Endpoint>) -> String {
 
 fn processes(socket: &Socket) -> String {
     if socket.processes.is_empty() {
-        // Somebody has it who may not be looked at, or is in another PID namespace; or nobody has it.
-        return if socket.inode.is_some() { "?" } else { "" }.to_owned();
+        return nobody(socket).to_owned();
     }
     let mut owners: Vec<(u32, &str)> = socket
         .processes
@@ -212,6 +216,19 @@ fn processes(socket: &Socket) -> String {
         text.push_str(&format!(" and {more} more"));
     }
     text
+}
+
+/// Why no process is known of a socket.
+fn nobody(socket: &Socket) -> &'static str {
+    let over = |timer: Timer| timer.kind == TimerKind::TimeWait;
+    match socket.state {
+        // Somebody has it who may not be looked at, or is in another PID namespace; or the kernel itself.
+        _ if socket.inode.is_some() => "?",
+        State::Established | State::CloseWait => "not accepted yet",
+        State::SynRecv | State::TimeWait => "",
+        _ if socket.timer.is_some_and(over) => "",
+        _ => "orphaned",
+    }
 }
 
 /// Lines below a socket: what TCP knows of it, and what it lost.
@@ -321,7 +338,7 @@ fn traffic(tcp: &TcpInfo, growth: Option<(&TcpInfo, f64)>) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join("  ")
 }
 
-fn notes(out: &mut dyn Write, paint: Paint, now: &Connections) -> io::Result<()> {
+fn notes(out: &mut dyn Write, paint: Paint, now: &Connections, all: bool) -> io::Result<()> {
     let mut notes: Vec<String> = now
         .missing
         .iter()
@@ -340,7 +357,7 @@ fn notes(out: &mut dyn Write, paint: Paint, now: &Connections) -> io::Result<()>
         };
         notes.push(format!("not seen: which sockets {hidden} (run it as root)"));
     }
-    if !now.not_given.is_empty() {
+    if all && !now.not_given.is_empty() {
         notes.push(format!(
             "not given by this kernel: {}",
             now.not_given.join(", ")
@@ -350,4 +367,47 @@ fn notes(out: &mut dyn Write, paint: Paint, now: &Connections) -> io::Result<()>
         writeln!(out, "  {}", paint.with(DOUBTFUL, clean(&note)))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{sink::sample_stack, stack::growth::Growth as _};
+
+    fn written(growth: bool, all: bool) -> String {
+        let now = sample_stack::connections();
+        let growth = growth.then(|| now.since(&now));
+        let mut out = Vec::new();
+        let growth = growth.as_ref().map(|growth| (growth, 1.0));
+        write(&mut out, Paint::new(false), &now, growth, all).expect("a vector takes everything");
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn an_overview_names_listeners_in_trouble() {
+        let text = written(false, false);
+        let expected = "\
+connections
+  tcp  2  1 listen, 1 established
+  LISTENER                WAITING  LIMIT  DROPPED  PROCESS
+  [2001:db8::1]:443%eth0        2      1        4  nginx[12]
+";
+        assert!(text.starts_with(expected), "{text}");
+        assert!(text.contains("which sockets 1 other process has"), "{text}");
+    }
+
+    #[test]
+    fn a_connection_has_what_tcp_knows_below_it() {
+        let text = written(true, true);
+        let row = "  established       1       2  [2001:db8::1]:443%eth0  [2001:db8::1]:443  nginx[12]  keepalive in 7.20 s\n";
+        assert!(text.contains(row), "{text}");
+        for part in [
+            "cubic  over it tls  rtt 1.50 ms ± 250 µs",
+            "cwnd 10",
+            "not given by this kernel: receive_window_bytes, rehashes",
+            "received 5.00 kB (now 0 B/s)",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
 }

@@ -266,3 +266,29 @@ fn counters(
     }
     table.write(out, paint, "    ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sink::sample_stack;
+
+    #[test]
+    fn a_card_with_losses() {
+        let mut out = Vec::new();
+        let now = sample_stack::nics();
+        write(&mut out, Paint::new(false), &now, Some((&now, 2.0)), false)
+            .expect("a vector takes everything");
+        let text = String::from_utf8(out).expect("text");
+        let expected = "\
+nic
+  eth0  ixgbe  at 0000:03:00.0  link up, 10 Gbit/s, full duplex  pause when asked
+    rings     rx 512 of 4096
+    queues    combined 8 of 63
+    coalesce  rx adaptive or 50 µs
+    offloads  on: gro
+    rx_no_dma_resources  3  1.5/s  missed  no free buffer
+  not seen: rings of eth0: Permission denied (run it as root)
+";
+        assert_eq!(text, expected);
+    }
+}
