@@ -12,6 +12,7 @@ use crate::kernel::features::{Answer, Facts, Lockdown};
 use crate::sink::sample;
 
 mod documented;
+mod report;
 mod stack;
 
 const SCHEMA: &str = include_str!("../../../../docs/schema/pktjourney.schema.json");
@@ -228,6 +229,7 @@ fn everything() -> Vec<Value> {
     let mut all = checks().to_vec();
     all.extend(lines(|json| {
         json.session(&sample::session())?;
+        json.stack(&report::report())?;
         json.warning(&Warning {
             code: "test",
             message: "all is well".into(),
