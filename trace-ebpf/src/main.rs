@@ -91,7 +91,6 @@ functions! {
     receive::ip => ip_fentry, ip_kprobe;
     receive::deliver => deliver_fentry, deliver_kprobe;
     receive::forward => forward_fentry, forward_kprobe;
-    transport::transport => transport_fentry, transport_kprobe;
     transport::tcp_backlog => tcp_backlog_fentry, tcp_backlog_kprobe;
     transport::queued => queued_fentry, queued_kprobe;
     socket::send_entry => send_fentry, send_kprobe;
@@ -125,6 +124,24 @@ pub fn nf_enter_kprobe(context: ProbeContext) -> u32 {
 #[kretprobe]
 pub fn nf_leave_kretprobe(context: RetProbeContext) -> u32 {
     netfilter::leave_call::<Helper>(Returned(&context).value() as i32);
+    0
+}
+
+#[fentry]
+pub fn transport_fentry(context: FEntryContext) -> i32 {
+    transport::transport(&context);
+    0
+}
+
+#[kprobe]
+pub fn transport_kprobe(context: ProbeContext) -> u32 {
+    transport::transport_call(&context);
+    0
+}
+
+#[kretprobe]
+pub fn transport_done_kretprobe(_context: RetProbeContext) -> u32 {
+    transport::transport_done_call::<Helper>();
     0
 }
 

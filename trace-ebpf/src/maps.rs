@@ -129,7 +129,9 @@ pub struct Cpu {
     /// The socket inside `__tcp_transmit_skb`, and since when.
     pub tcp_sk: u64,
     pub tcp_time: u64,
-    /// kretprobe only: the packets inside `nf_hook_slow` or `tcp_v4_rcv`, innermost last.
+    /// kretprobe only: the packet inside `tcp_v4_rcv` or a sister. They do not interrupt each other.
+    pub inside: u64,
+    /// kretprobe only: the packets inside `nf_hook_slow`, innermost last.
     pub calls: [Call; 8],
     /// Devices and processes whose names were sent: direct-mapped.
     pub devices: [u64; 64],

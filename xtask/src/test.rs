@@ -55,6 +55,10 @@ const ONCE: [&str; 4] = [
     "load::",
     "delivered::ten_thousand_datagrams",
 ];
+/// Tests that run a second time on the default line, with kprobes only …
+const BY_KPROBE: [&str; 4] = ["delivered::", "tcp::", "forward::", "drops::"];
+/// … without the long ones.
+const NOT_BY_KPROBE: [&str; 3] = ["ten_thousand", "bulk_data", "grouped_and_counted"];
 /// Guests that run at once. Each has two processors, of which it seldom uses both.
 const AT_ONCE: usize = 2;
 
@@ -223,6 +227,15 @@ fn payloads<'a>(lines: &[&'a str], filter: &[String]) -> Result<Vec<(&'a str, Pa
                     "echo; echo '     Running {name} in the guest'\n\
                      /job/{name} --test-threads=1{skipped} {} || failed=101\n",
                     filter.join(" ")
+                ));
+            }
+            // What `--probes kprobe` says must be as true.
+            if line == vm::DEFAULT && filter.is_empty() {
+                script.push_str(&format!(
+                    "echo; echo '     Running netns in the guest, by kprobes'\n\
+                     PKTJOURNEY_PROBES=kprobe /job/netns --test-threads=1 {}{} || failed=101\n",
+                    BY_KPROBE.join(" "),
+                    NOT_BY_KPROBE.map(|word| format!(" --skip {word}")).concat()
                 ));
             }
             script.push_str("exit $failed\n");

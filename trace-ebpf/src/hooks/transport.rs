@@ -6,7 +6,8 @@ use trace_ebpf::{Hook, flags};
 
 use super::{alone, claim, interrupted, receive::receiving, release, socket::is_inet};
 use crate::{
-    memory::{Memory as _, Probe},
+    maps::Cpu,
+    memory::{Memory, Probe},
     segment::{Detail, Stamp, now, number, phase, stamp_key},
 };
 
@@ -16,21 +17,60 @@ pub fn transport<P: Probe>(probe: &P) {
     receiving(probe, Stamp::at(Hook::Transport, phase::LOCAL));
 }
 
+/// kprobe: [`transport`], and remember the packet for the return, which is told nothing.
+#[inline(always)]
+pub fn transport_call<P: Probe>(probe: &P) {
+    transport(probe);
+    // SAFETY: the address is a key only.
+    alone(|cpu| unsafe { (*cpu).inside = number(cpu, probe.pointer(0)) });
+}
+
 /// `tcp_v4_rcv` or `tcp_v6_rcv` returned: the packet may be gone, its address is a key only.
 #[inline(always)]
 pub fn transport_done<P: Probe>(probe: &P) {
-    let skb = probe.pointer(0);
-    alone(|cpu| {
-        let what = Stamp {
-            opens: false,
-            hands: true,
-            ..Stamp::at(Hook::TransportDone, phase::LOCAL)
-        };
-        // SAFETY: `opens` is false.
-        unsafe {
-            stamp_key::<P::Memory>(cpu, skb, number(cpu, skb), what, Detail::default());
+    // SAFETY: the address is a key only.
+    alone(|cpu| unsafe { done::<P::Memory>(cpu, number(cpu, probe.pointer(0))) });
+}
+
+/// kretprobe: [`transport_done`] for the packet remembered.
+#[inline(always)]
+pub fn transport_done_call<M: Memory>() {
+    // SAFETY: plain reads and writes of this CPU's state.
+    alone(|cpu| unsafe {
+        let key = (*cpu).inside;
+        (*cpu).inside = 0;
+        let slot = crate::segment::slot_for(cpu, key);
+        if key != 0 && !slot.is_null() && is_tcp(slot) {
+            done::<M>(cpu, key);
         }
     });
+}
+
+#[inline(always)]
+unsafe fn done<M: Memory>(cpu: *mut Cpu, key: u64) {
+    let what = Stamp {
+        opens: false,
+        hands: true,
+        ..Stamp::at(Hook::TransportDone, phase::LOCAL)
+    };
+    // SAFETY: `opens` is false.
+    unsafe {
+        stamp_key::<M>(cpu, core::ptr::null(), key, what, Detail::default());
+    }
+}
+
+/// As far as the slot's packet bytes say.
+#[inline(always)]
+unsafe fn is_tcp(slot: *const crate::maps::Slot) -> bool {
+    // SAFETY: constant offsets below PACKET_BYTES.
+    unsafe {
+        if (*slot).head.flags & flags::PACKET == 0 {
+            return false;
+        }
+        let body = (&raw const (*slot).body).cast::<u8>();
+        let byte = |at: usize| core::ptr::read_volatile(body.add(at));
+        byte(if byte(0) >> 4 == 4 { 9 } else { 6 }) == 6
+    }
 }
 
 /// `tcp_probe(sk, skb)`: an established socket has been found.
