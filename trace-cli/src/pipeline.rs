@@ -99,6 +99,8 @@ pub struct Pipeline<S> {
     drops: Drops,
     ledger: Ledger,
     matched: u64,
+    /// When all probes were in place.
+    start: u64,
     first: Option<u64>,
     last: u64,
     done: bool,
@@ -129,6 +131,7 @@ impl<S: Sink> Pipeline<S> {
             drops: Drops::default(),
             ledger: Ledger::default(),
             matched: 0,
+            start: preface.session.start_ns,
             first: Some(preface.session.start_ns),
             last: preface.session.start_ns,
             done: false,
@@ -140,6 +143,7 @@ impl<S: Sink> Pipeline<S> {
         match *item {
             Item::Record(bytes) => {
                 match decode(bytes) {
+                    Ok(record) if began(&record).is_some_and(|time| time < self.start) => {}
                     Ok(record) => self.record(record),
                     Err(_) => self.assembler.push_damaged(),
                 }
@@ -258,5 +262,15 @@ impl<S: Sink> Pipeline<S> {
         })?;
         self.sink.flush()?;
         Ok(self.ledger)
+    }
+}
+
+/// When what is told of a packet began. Before the session's start only some of the probes were in place: what they say
+/// of a packet is not the whole, and stages would hold what others should have bounded.
+const fn began(record: &Record) -> Option<u64> {
+    match record {
+        Record::Segment(segment) => Some(segment.t0),
+        Record::Drop(drop) => Some(drop.time),
+        Record::Socket(_) | Record::Poll(_) | Record::Device(_) | Record::Process(_) => None,
     }
 }
