@@ -1,6 +1,6 @@
 //! A made-up stream of wire records: packets of eight TCP connections, each received in one segment and read in another.
 
-use std::ops::Range;
+use std::{collections::VecDeque, ops::Range};
 
 use trace_ebpf::{Hook, Kind, PACKET_BYTES, SegmentHead, Tag, flags};
 
@@ -18,6 +18,8 @@ const RECEIVED: [Hook; 10] = [
     Hook::TransportDone,
 ];
 const CONNECTIONS: u64 = 8;
+/// Packets in a socket's queue, where many are open at a time.
+const QUEUE: u64 = 32;
 const READ_AFTER_NS: u64 = 90_000;
 
 /// Records, one after the other.
@@ -28,17 +30,25 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// A packet about every so many nanoseconds; always the same ones.
+    /// A packet about every so many nanoseconds, read before the next one comes; always the same ones.
+    #[allow(dead_code, reason = "not every user of this file has short queues")]
     pub fn new(packets: u64, gap_ns: u64) -> Self {
+        Self::queued(packets, gap_ns, 0)
+    }
+
+    /// … and so many packets are received before the first of them is read: they are open at a time.
+    pub fn queued(packets: u64, gap_ns: u64, open: u64) -> Self {
         let mut stream = Self::default();
         let mut random = Random(1);
         let mut time = 3_600_000_000_000;
+        let mut unread = VecDeque::new();
+        let connections = CONNECTIONS.max(open / QUEUE);
         for packet in 0..packets {
             time += gap_ns / 2 + random.below(gap_ns);
-            let connection = random.below(CONNECTIONS);
+            let connection = random.below(connections);
             let mut segment = Segment {
-                skb: 0xffff_8881_0420_0000 + 256 * (packet % 512),
-                head: 0xffff_8881_0b40_0000 + 2_048 * (packet % 509),
+                skb: 0xffff_8881_0420_0000 + 256 * (packet % (512 + 2 * open)),
+                head: 0xffff_8881_8b40_0000 + 2_048 * (packet % (509 + 2 * open)),
                 sk: 0xffff_8881_1234_0000 + 2_432 * connection,
                 time,
                 len: 100 + random.below(1_401) as u32,
@@ -50,12 +60,18 @@ impl Stream {
             segment.stamps(&mut random, &RECEIVED);
             stream.push(&segment.bytes());
             segment.packet = None;
-            segment.time += READ_AFTER_NS + random.below(10_000);
             segment.entries.clear();
-            segment.stamps(&mut random, &[Hook::Copy]);
-            segment.entry(4_000 + connection as u32, Tag::Pid as u8);
-            segment.stamps(&mut random, &[Hook::Consume]);
-            stream.push(&segment.bytes());
+            unread.push_back((segment, connection));
+            if packet < open {
+                continue;
+            }
+            if let Some((mut segment, connection)) = unread.pop_front() {
+                segment.time = time + READ_AFTER_NS + random.below(10_000);
+                segment.stamps(&mut random, &[Hook::Copy]);
+                segment.entry(4_000 + connection as u32, Tag::Pid as u8);
+                segment.stamps(&mut random, &[Hook::Consume]);
+                stream.push(&segment.bytes());
+            }
         }
         stream
     }
@@ -126,7 +142,16 @@ fn headers(random: &mut Random, packet: u64, connection: u64, len: u32) -> [u8; 
     bytes.extend((packet as u16).to_be_bytes());
     bytes.extend([0x40, 0, 64, 6]);
     bytes.extend((random.below(65_536) as u16).to_be_bytes());
-    bytes.extend([192, 0, 2, 1, 198, 51, 100, connection as u8]);
+    bytes.extend([
+        192,
+        0,
+        2,
+        1,
+        198,
+        51,
+        (100 + (connection >> 8)) as u8,
+        connection as u8,
+    ]);
     bytes.extend((40_000 + connection as u16).to_be_bytes());
     bytes.extend(443_u16.to_be_bytes());
     bytes.extend((packet as u32).wrapping_mul(1_448).to_be_bytes());

@@ -228,13 +228,22 @@ fn transport_header(packet: &Packet) -> u32 {
     }
 }
 
+fn is_fragment(packet: &Packet) -> bool {
+    packet.offset > 0 || packet.more_fragments
+}
+
 fn total_length(packet: &Packet) -> u32 {
     let ip = if addresses(packet).0.is_ipv4() {
         20
     } else {
         40
     };
-    ip + transport_header(packet) + packet.payload
+    let fragment = if ip == 40 && is_fragment(packet) {
+        8
+    } else {
+        0
+    };
+    ip + fragment + transport_header(packet) + packet.payload
 }
 
 /// The packet's first bytes.
@@ -269,7 +278,16 @@ pub fn headers(packet: &Packet) -> [u8; PACKET_BYTES] {
             out[7] = packet.ttl;
             out[8..24].copy_from_slice(&source.octets());
             out[24..40].copy_from_slice(&destination.octets());
-            40
+            if is_fragment(packet) {
+                out[6] = 44;
+                out[40] = protocol;
+                let more = u16::from(packet.more_fragments);
+                out[42..44].copy_from_slice(&(packet.offset | more).to_be_bytes());
+                out[46..48].copy_from_slice(&packet.id.to_be_bytes());
+                48
+            } else {
+                40
+            }
         }
         _ => panic!("addresses of two families"),
     };

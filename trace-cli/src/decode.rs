@@ -117,6 +117,23 @@ impl Segment {
         }
     }
 
+    /// Its head, as the wire has it but for its kind and length.
+    pub fn head(&self) -> SegmentHead {
+        SegmentHead {
+            cpu: self.cpu,
+            flags: self.flags,
+            protocol: self.ether_type,
+            skb: self.skb,
+            head: self.head,
+            sk: self.sk,
+            t0: self.t0,
+            len: self.len,
+            netns: self.netns,
+            ifindex: self.ifindex,
+            ..SegmentHead::default()
+        }
+    }
+
     /// Its entries, in the wire's order.
     pub fn items(&self) -> impl Iterator<Item = Item> + '_ {
         self.entries[..usize::from(self.count)]

@@ -25,11 +25,11 @@ use super::ledger::{Balance, KernelCounters};
 use super::links::Links;
 use super::model::{Journey, Ledger, Losses, Unfinished};
 use super::names::Names;
-use super::open::Stamp;
+use super::open::{Place, Stamp};
 use super::outcome;
 use super::polls::Polls;
 use super::probed::Probed;
-use super::reorder::Hold;
+use super::reorder::{Bucket, Due, Hold};
 use super::slab::{Ref, Slab};
 use super::sockets::Sockets;
 
@@ -38,7 +38,7 @@ use super::sockets::Sockets;
 const CONSUME_NS: u64 = 50_000_000;
 /// A drop's record and its stamp are taken by one program run.
 const DROP_NS: u64 = 100_000;
-/// Empty lists of stamps that are kept.
+/// Empty lists of stamps and places that are kept.
 const SPARE: usize = 4096;
 /// Records held back at most, for each journey that may be open.
 const HELD_FOR_EACH: usize = 4;
@@ -89,7 +89,7 @@ pub struct Assembler {
     lingering: VecDeque<(u64, Ref)>,
     out: VecDeque<Journey>,
     /// Memory of journeys that are gone, for new ones.
-    spare: Vec<Vec<Stamp>>,
+    spare: Vec<(Vec<Stamp>, Vec<Place>)>,
     last_id: u64,
     /// Stream time.
     now: u64,
@@ -244,19 +244,20 @@ impl Assembler {
         self.open
     }
 
-    fn process_all(&mut self, records: Vec<(u64, Record)>) {
-        for (time, record) in records {
+    fn process_all(&mut self, mut bucket: Bucket) {
+        bucket.for_each(|time, record| {
             let late = time < self.watermark;
             self.now = self.now.max(time);
             self.expire(self.now);
             match record {
-                Record::Segment(segment) => self.segment(&segment, late),
-                Record::Drop(record) => self.dropped(&record),
-                Record::Socket(record) => self.socket(&record),
-                Record::Poll(record) => self.poll(&record),
-                Record::Device(_) | Record::Process(_) => {}
+                Due::Segment(segment) => self.segment(segment, late),
+                Due::Other(Record::Drop(record)) => self.dropped(record),
+                Due::Other(Record::Socket(record)) => self.socket(record),
+                Due::Other(Record::Poll(record)) => self.poll(record),
+                Due::Other(_) => {}
             }
-        }
+        });
+        self.hold.give_back(bucket);
     }
 
     /// Meets all deadlines up to `until`, in their order.

@@ -12,7 +12,7 @@
 //! open. The doubt that remains: a packet that ended unseen and whose address was taken by one of the
 //! same flow, further along the same way, without headers in its segment.
 
-use super::flow::{can_carry_packets, may_be_same_packet};
+use super::flow::{can_carry_packets, may_be_same_packet, same_addresses};
 use super::model::Flow;
 use super::open::{Open, Place, Side, State};
 use super::point::{
@@ -113,7 +113,9 @@ pub(super) fn judge(open: &Open, sight: &Sight<'_>) -> Verdict {
             // From the way in straight to the way out: routed, with a lower time to live, or bridged, to
             // another device. Else it is another packet of the flow at the address of one that ended unseen.
             Side::Receive if !turns(open, sight) => Verdict::NewLife,
-            _ => keep(same || open.tunnel || open.seen.meets(GIVEN)),
+            _ => {
+                keep(same || open.tunnel || open.seen.meets(GIVEN) || fragmented_anew(open, sight))
+            }
         },
         _ => keep(same),
     }
@@ -164,6 +166,21 @@ fn at_once(open: &Open, sight: &Sight<'_>) -> bool {
     open.last.is_some_and(|(_, time, cpu)| {
         cpu == sight.cpu && sight.time.saturating_sub(time) < AT_ONCE_NS
     })
+}
+
+/// A router whose connection tracking put IPv6 fragments together takes them apart again, with another identification
+/// (`ip6_fragment`).
+fn fragmented_anew(open: &Open, sight: &Sight<'_>) -> bool {
+    let fragments = match (open.current_flow(), sight.flow) {
+        (Some(before), Some(now)) => {
+            now.source.is_ipv6()
+                && before.fragment.is_some()
+                && now.fragment.is_some()
+                && same_addresses(before, now)
+        }
+        _ => false,
+    };
+    fragments && open.side == Side::Forward && at_once(open, sight)
 }
 
 fn next_leg(same: bool) -> Verdict {

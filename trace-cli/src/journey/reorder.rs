@@ -7,22 +7,116 @@
 
 use std::collections::BTreeMap;
 
-use crate::decode::Record;
+use trace_ebpf::{Entry, PACKET_BYTES, SegmentHead};
+
+use crate::decode::{Record, Segment};
 
 /// Bucket number = time >> SHIFT: 2²⁰ ns.
 const SHIFT: u32 = 20;
 
+/// Empty buckets that are kept: few fill at a time, and each grows to what the busiest millisecond had.
+const SPARE: usize = 4;
+
+/// The records of about a millisecond. Segments, which are nearly all of them, lie without the room that they do not
+/// use: what waits here is most of the assembler's memory, and no cache holds it.
 #[derive(Default, Debug)]
-struct Bucket {
-    /// (time, cpu, place in `records`: the order of arrival)
+pub(super) struct Bucket {
+    /// (time, cpu, place in `held`: the order of arrival)
     keys: Vec<(u64, u16, u32)>,
-    records: Vec<Record>,
+    held: Vec<Held>,
+    packets: Vec<[u8; PACKET_BYTES]>,
+    entries: Vec<Entry>,
+    others: Vec<Record>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Held {
+    Segment {
+        head: SegmentHead,
+        /// Its place in `packets`.
+        packet: Option<u32>,
+        /// Its first place in `entries`, and how many there are.
+        entries: (u32, u8),
+    },
+    /// Its place in `others`.
+    Other(u32),
+}
+
+impl Bucket {
+    fn push(&mut self, time: u64, cpu: u16, record: Record) {
+        self.keys.push((time, cpu, place(self.held.len())));
+        self.held.push(match record {
+            Record::Segment(segment) => {
+                let entries = segment.entries();
+                let first = place(self.entries.len());
+                self.entries.extend_from_slice(entries);
+                Held::Segment {
+                    head: segment.head(),
+                    packet: segment.packet.map(|packet| {
+                        self.packets.push(packet);
+                        place(self.packets.len() - 1)
+                    }),
+                    entries: (first, u8::try_from(entries.len()).unwrap_or(u8::MAX)),
+                }
+            }
+            other => {
+                self.others.push(other);
+                Held::Other(place(self.others.len() - 1))
+            }
+        });
+    }
+
+    /// Calls for every record with its time, in order.
+    pub(super) fn for_each(&mut self, mut call: impl FnMut(u64, Due<'_>)) {
+        self.keys.sort_unstable();
+        for &(time, _, place) in &self.keys {
+            match self.held.get(place as usize) {
+                Some(Held::Segment {
+                    head,
+                    packet,
+                    entries: (first, count),
+                }) => {
+                    let packet = packet.and_then(|p| self.packets.get(p as usize)).copied();
+                    let first = *first as usize;
+                    let entries = self.entries.get(first..first + usize::from(*count));
+                    let segment = Segment::new(head, packet, entries.unwrap_or(&[]));
+                    call(time, Due::Segment(&segment));
+                }
+                Some(&Held::Other(place)) => {
+                    if let Some(record) = self.others.get(place as usize) {
+                        call(time, Due::Other(record));
+                    }
+                }
+                None => {}
+            }
+        }
+    }
+
+    fn clear(&mut self) {
+        self.keys.clear();
+        self.held.clear();
+        self.packets.clear();
+        self.entries.clear();
+        self.others.clear();
+    }
+}
+
+/// A record whose turn it is.
+pub(super) enum Due<'a> {
+    Segment(&'a Segment),
+    Other(&'a Record),
+}
+
+/// An index as it is kept: no bucket has four milliards of anything.
+fn place(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or(u32::MAX)
 }
 
 /// Records that wait for older ones.
 #[derive(Debug)]
 pub(super) struct Hold {
     buckets: BTreeMap<u64, Bucket>,
+    spare: Vec<Bucket>,
     count: usize,
     limit: usize,
 }
@@ -32,16 +126,19 @@ impl Hold {
     pub(super) fn new(limit: usize) -> Self {
         Self {
             buckets: BTreeMap::new(),
+            spare: Vec::new(),
             count: 0,
             limit,
         }
     }
 
     pub(super) fn push(&mut self, time: u64, cpu: u16, record: Record) {
-        let bucket = self.buckets.entry(time >> SHIFT).or_default();
-        let place = u32::try_from(bucket.records.len()).unwrap_or(u32::MAX);
-        bucket.keys.push((time, cpu, place));
-        bucket.records.push(record);
+        let spare = &mut self.spare;
+        let bucket = self
+            .buckets
+            .entry(time >> SHIFT)
+            .or_insert_with(|| spare.pop().unwrap_or_default());
+        bucket.push(time, cpu, record);
         self.count += 1;
     }
 
@@ -54,8 +151,8 @@ impl Hold {
         (time >> SHIFT) << SHIFT
     }
 
-    /// The oldest bucket's records in order, if all of it is older than `before`.
-    pub(super) fn take(&mut self, before: u64) -> Option<Vec<(u64, Record)>> {
+    /// The oldest bucket's records, if all of it is older than `before`.
+    pub(super) fn take(&mut self, before: u64) -> Option<Bucket> {
         let (&number, _) = self.buckets.first_key_value()?;
         if number >= before >> SHIFT {
             return None;
@@ -63,17 +160,18 @@ impl Hold {
         self.take_oldest()
     }
 
-    /// The oldest bucket's records in order.
-    pub(super) fn take_oldest(&mut self) -> Option<Vec<(u64, Record)>> {
+    /// The oldest bucket's records.
+    pub(super) fn take_oldest(&mut self) -> Option<Bucket> {
         let (_, bucket) = self.buckets.pop_first()?;
-        self.count -= bucket.records.len();
-        let Bucket { mut keys, records } = bucket;
-        keys.sort_unstable();
-        let mut slots: Vec<Option<Record>> = records.into_iter().map(Some).collect();
-        let sorted = keys.iter().filter_map(|&(time, _, place)| {
-            let record = slots.get_mut(place as usize)?.take()?;
-            Some((time, record))
-        });
-        Some(sorted.collect())
+        self.count -= bucket.held.len();
+        Some(bucket)
+    }
+
+    /// Gives a bucket's memory back, for the next one.
+    pub(super) fn give_back(&mut self, mut bucket: Bucket) {
+        bucket.clear();
+        if self.spare.len() < SPARE {
+            self.spare.push(bucket);
+        }
     }
 }

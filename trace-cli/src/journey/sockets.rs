@@ -169,7 +169,10 @@ impl Sockets {
     /// It ended otherwise.
     pub(super) fn forget(&mut self, sk: u64, journey: Ref) {
         if let Some(queue) = self.waiting.get_mut(&sk) {
-            queue.retain(|w| w.journey != journey);
+            // Mostly the oldest one. None waits twice.
+            if let Some(place) = queue.iter().position(|w| w.journey == journey) {
+                queue.remove(place);
+            }
             if queue.is_empty() {
                 self.waiting.remove(&sk);
             }

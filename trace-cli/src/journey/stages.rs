@@ -273,7 +273,7 @@ pub(super) fn direction(legs: &[Leg]) -> Direction {
 }
 
 fn stages(open: &Open, stamps: &[Stamp], legs: &[(u8, u16)], probed: Probed) -> Vec<Stage> {
-    let mut out: Vec<Stage> = Vec::new();
+    let mut out: Vec<Stage> = Vec::with_capacity(stamps.len());
     for pair in stamps.windows(2) {
         let [from, to] = pair else { continue };
         let name = name(open, stamps, from, to, probed);

@@ -1,10 +1,12 @@
 //! Loads the eBPF object and attaches its programs, trying for each hook what is cheapest first.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     io,
     os::fd::{AsFd as _, OwnedFd},
     path::Path,
+    sync::{Mutex, PoisonError},
+    thread,
 };
 
 use aya::{
@@ -94,13 +96,21 @@ pub struct Loaded {
 
 /// Loads and attaches everything that the catalogue names and this kernel takes.
 pub fn load(options: &Options) -> Result<Loaded, Error> {
-    let btf = Btf::from_sys_fs().map_err(Error::Btf)?;
+    // aya's loader reads the kernel's BTF for itself, wanted or not: 40 ms each.
+    let (mut loader, btf) = thread::scope(|scope| {
+        let btf = scope.spawn(Btf::from_sys_fs);
+        (EbpfLoader::new(), btf.join())
+    });
+    let btf = match btf {
+        Ok(btf) => btf.map_err(Error::Btf)?,
+        Err(panic) => std::panic::resume_unwind(panic),
+    };
     let log_level: u8 = if options.log { 0xff } else { 0 };
     let config = Config {
         ring_bytes: options.ring_bytes,
         ..options.config
     };
-    let mut ebpf = EbpfLoader::new()
+    let mut ebpf = loader
         .btf(Some(&btf))
         .override_global("OFFSETS", &options.offsets, true)
         .override_global("CONFIG", &config, true)
@@ -119,12 +129,17 @@ pub fn load(options: &Options) -> Result<Loaded, Error> {
         links: Vec::new(),
         watched: Watched::default(),
         refused: Vec::new(),
+        loaded: HashMap::new(),
     };
     let mut plan = Plan::default();
-    for spec in CATALOGUE {
-        if !options.only_drops || spec.drops {
-            attacher.attach(spec, &mut plan.rows);
-        }
+    let wanted = || {
+        CATALOGUE
+            .iter()
+            .filter(|spec| !options.only_drops || spec.drops)
+    };
+    attacher.load_tracepoints(wanted());
+    for spec in wanted() {
+        attacher.attach(spec, &mut plan.rows);
     }
     let Attacher { links, watched, .. } = attacher;
     for name in SWEEPERS {
@@ -222,9 +237,58 @@ struct Attacher<'a> {
     watched: Watched,
     /// Kinds that this kernel or these privileges refuse altogether, and how it said so.
     refused: Vec<(Kind, String)>,
+    /// Programs that were loaded beforehand: for what target, and how it went.
+    loaded: HashMap<String, (&'static str, Result<(), ProgramError>)>,
 }
 
 impl Attacher<'_> {
+    /// Loads the programs that will be asked for first, on all CPUs at once: nearly all of the time to start is the
+    /// verifier's. Functions are left to [`attach`](Self::attach): often one refusal speaks for all of them.
+    fn load_tracepoints<'s>(&mut self, specs: impl Iterator<Item = &'s Spec>) {
+        let Some(kind) = self.kinds.for_tracepoint().next() else {
+            return;
+        };
+        if kind != Kind::TpBtf || self.kinds.prefers_functions() || self.floor {
+            return;
+        }
+        let mut targets: HashMap<String, &'static str> = specs
+            .filter_map(|spec| match spec.alternatives.first()?.first()? {
+                Target::Tracepoint(target) => Some((format!("{}_{kind}", spec.name), *target)),
+                Target::Function(_) | Target::Return(_) => None,
+            })
+            .collect();
+        let programs: Vec<_> = self
+            .ebpf
+            .programs_mut()
+            .filter_map(|(name, program)| {
+                let (name, target) = targets.remove_entry(name)?;
+                Some((name, target, program))
+            })
+            .collect();
+        let threads = thread::available_parallelism()
+            .map_or(1, usize::from)
+            .min(8);
+        let (queue, btf) = (Mutex::new(programs), self.btf);
+        let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let work = || {
+            let mut done = Vec::new();
+            while let Some((name, target, program)) = next() {
+                let program: Result<&mut BtfTracePoint, _> = program.try_into();
+                let result = program.and_then(|program| program.load(target, btf));
+                done.push((name, (target, result)));
+            }
+            done
+        };
+        self.loaded = thread::scope(|scope| {
+            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            let done = workers.into_iter().map(|worker| {
+                let done = worker.join();
+                done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            });
+            done.flatten().collect()
+        });
+    }
+
     fn attach(&mut self, spec: &Spec, rows: &mut Vec<Row>) {
         let mut alternatives: Vec<_> = spec.alternatives.iter().collect();
         if self.kinds.prefers_functions() {
@@ -294,6 +358,10 @@ impl Attacher<'_> {
         if self.floor && self.ebpf.program(&name).is_some() {
             name = format!("floor_{kind}");
         }
+        let beforehand = match self.loaded.get(&name) {
+            Some((loaded, _)) if *loaded == target => self.loaded.remove(&name),
+            _ => None,
+        };
         let Some(program) = self.ebpf.program_mut(&name) else {
             return Err("this kind cannot tell which packet it is about".to_owned());
         };
@@ -301,7 +369,10 @@ impl Attacher<'_> {
             match kind {
                 Kind::TpBtf => {
                     let program: &mut BtfTracePoint = program.try_into()?;
-                    program.load(target, self.btf)?;
+                    match beforehand {
+                        Some((_, result)) => result?,
+                        None => program.load(target, self.btf)?,
+                    }
                     self.watched.add(name.clone(), program.fd()?.as_fd())?;
                     let attached = program.attach().and_then(|id| program.take_link(id));
                     let unloaded = program.unload();

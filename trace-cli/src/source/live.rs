@@ -10,10 +10,12 @@ use crate::{kernel::clock::monotonic_ns, probe::Loaded, source::item::Item};
 
 /// While packets flow, slots are swept and rings are drained this often.
 const BUSY: Duration = Duration::from_millis(10);
-/// … and this often while nothing happens: ten wake-ups a second cost no measurable CPU time.
-const IDLE: Duration = Duration::from_millis(100);
+/// … and this often when nothing has happened for long: four wake-ups a second cost no measurable CPU time.
+const IDLE: Duration = Duration::from_millis(250);
 /// How long after the last record the busy pace is kept.
 const LINGER_NS: u64 = 300_000_000;
+/// From then on the pause grows with the quiet: this part of it.
+const PART: u64 = 8;
 
 /// The kernel is asked this often what it did not run: one system call for each program.
 const ASK_NS: u64 = 1_000_000_000;
@@ -54,8 +56,12 @@ impl Live {
 
     /// Waits until it is time to [`turn`](Self::turn) again.
     pub async fn due(&mut self) {
-        let busy = monotonic_ns().saturating_sub(self.last_record) < LINGER_NS;
-        let pause = if busy { BUSY } else { IDLE };
+        let quiet = monotonic_ns().saturating_sub(self.last_record);
+        let pause = if quiet < LINGER_NS {
+            BUSY
+        } else {
+            Duration::from_nanos(quiet / PART).min(IDLE)
+        };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             ready = self.late.readable() => if let Ok(mut ready) = ready {

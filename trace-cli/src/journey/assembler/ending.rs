@@ -124,30 +124,31 @@ impl Assembler {
 
     /// Builds a finished journey and hands it to the caller.
     pub(super) fn give_out(&mut self, journey: Ref) {
-        let Some(open) = self.slab.remove(journey) else {
+        let Some(mut open) = self.slab.remove(journey) else {
             return;
         };
         if self.by_skb.get(&open.skb) == Some(&journey) {
             self.by_skb.remove(&open.skb);
         }
         self.links.forget_head(open.head, journey);
-        let (journey, lost) = self.build(&open);
-        let mut stamps = open.stamps;
+        let (journey, lost) = self.build(&mut open);
+        let (mut stamps, mut places) = (open.stamps, open.places);
         if self.spare.len() < SPARE {
             stamps.clear();
-            self.spare.push(stamps);
+            places.clear();
+            self.spare.push((stamps, places));
         }
         self.balance.count(&journey, lost);
         self.out.push_back(journey);
     }
 
     /// The journey, and whether a part in its middle was lost.
-    pub(super) fn build(&self, open: &Open) -> (Journey, bool) {
+    pub(super) fn build(&self, open: &mut Open) -> (Journey, bool) {
         let outcome = open
             .outcome()
             .unwrap_or(Outcome::Unfinished(Unfinished::TraceEnded));
         let timeline = stages::timeline(open, outcome, self.probed);
-        let extra = open.extra.as_deref().cloned().unwrap_or_default();
+        let extra = open.extra.take().map(|extra| *extra).unwrap_or_default();
         let polls = extra.polls.into_iter().filter_map(|(leg, mut poll)| {
             poll.leg = timeline.leg_index.iter().find(|l| l.0 == leg)?.1;
             Some(poll)

@@ -324,6 +324,7 @@ impl Assembler {
         };
         self.last_id += 1;
         let id = JourneyId(self.last_id);
+        let (stamps, places) = self.spare.pop().unwrap_or_default();
         let mut open = Open {
             id,
             skb: segment.skb,
@@ -345,8 +346,8 @@ impl Assembler {
             sender: 0,
             receiver: 0,
             woken: [0; 2],
-            stamps: self.spare.pop().unwrap_or_default(),
-            places: Vec::new(),
+            stamps,
+            places,
             extra: None,
             seen: Points::default(),
             ever: Points::default(),
