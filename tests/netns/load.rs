@@ -11,8 +11,9 @@ use crate::{
     tracer::{Tracer, netfilter_flags, patience},
 };
 
-/// Runs a command of the tool while a flood lasts: its `end` line, and the packets that the kernel counted.
-fn flood(command: &[&str]) -> Result<(Value, u64), LabError> {
+/// Runs a command of the tool while a flood lasts: its `end` line, and the packets that the kernel counted. With `asleep` the tool is
+/// stopped before the flood and goes on after it.
+fn flood(command: &[&str], asleep: bool) -> Result<(Value, u64), LabError> {
     let pair = Pair::new(Addresses::unique())?;
     let (source, to) = pair.v4();
     let flow = Flow::open(&pair.a, source, &pair.b, to)?;
@@ -22,7 +23,13 @@ fn flood(command: &[&str]) -> Result<(Value, u64), LabError> {
     let mut tracer = Tracer::spawn_keeping(&arguments, |line| !line.starts_with(JOURNEY));
     tracer.wait_for("\"type\":\"session\"", patience(20));
     let (_, before) = counters::device(&pair.a, "a0")?;
+    if asleep {
+        tracer.signal(rustix::process::Signal::STOP);
+    }
     let (sent, read) = flow.flood(Duration::from_secs(2), 64)?;
+    if asleep {
+        tracer.signal(rustix::process::Signal::CONT);
+    }
     let (_, after) = counters::device(&pair.a, "a0")?;
     tracer.signal(rustix::process::Signal::INT);
     let (status, output, complaints) = tracer.wait(patience(60));
@@ -53,14 +60,26 @@ fn assert_balanced(end: &Value, kernel: u64) {
 
 #[test]
 fn a_flood_is_balanced_in_latency() -> Result<(), LabError> {
-    let (end, kernel) = flood(&["latency", "--json"])?;
+    let (end, kernel) = flood(&["latency", "--json"], false)?;
     assert_balanced(&end, kernel);
     Ok(())
 }
 
 #[test]
 fn a_flood_is_balanced_in_trace() -> Result<(), LabError> {
-    let (end, kernel) = flood(&["trace", "--json"])?;
+    let (end, kernel) = flood(&["trace", "--json"], false)?;
+    assert_balanced(&end, kernel);
+    Ok(())
+}
+
+#[test]
+fn a_reader_that_sleeps_says_what_it_lost() -> Result<(), LabError> {
+    let (end, kernel) = flood(&["trace", "--json", "--buffer-size", "64K"], true)?;
+    let lost = end["ledger"]["lost"].as_u64().expect("a number");
+    assert!(
+        lost > 0,
+        "{kernel} packets do not fit into the rings: {end}"
+    );
     assert_balanced(&end, kernel);
     Ok(())
 }

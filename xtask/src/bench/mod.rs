@@ -151,16 +151,17 @@ fn in_guest(kernel: &str, tools: &Tools) -> Result<String> {
                 (tools.cost.clone(), "usr/bin/cost".into()),
                 (plan, "job/plan.json".into()),
             ],
-            script: Some("cost </job/plan.json\n".to_owned()),
+            script: Some("cost </job/plan.json >/out/results\n".to_owned()),
         },
     );
     guest.deterministic = true;
+    guest.out = Some(folder.path().to_path_buf());
     guest.timeout = Duration::from_secs(1200);
     let ended = guest.run()?;
     if ended.code != 0 {
         bail!("the guest's job ended with {}", ended.code);
     }
-    Ok(ended.stdout)
+    fs::read_to_string(folder.path().join("results")).context("the guest's results")
 }
 
 fn here(tools: &Tools, plan: &Value) -> Result<String> {

@@ -17,7 +17,7 @@ fn ours(pktjourney: &str, name: &str, words: &str) -> Value {
 fn tcpdump() -> Value {
     json!({
         "name": "tcpdump -w /dev/null",
-        "command": "ip netns exec {b} tcpdump -i b0 -w /dev/null".split(' ').collect::<Vec<_>>(),
+        "command": "ip netns exec {b} tcpdump -Z root -i b0 -w /dev/null".split(' ').collect::<Vec<_>>(),
         "ready": {"says": "listening on"},
     })
 }
