@@ -9,6 +9,7 @@ use std::{
 };
 
 use rustix::{
+    io::Errno,
     mount::{MountFlags, MountPropagationFlags, mount, mount_change},
     thread::{UnshareFlags, unshare_unsafe},
 };
@@ -114,7 +115,11 @@ fn mount_sysfs() -> io::Result<()> {
         MountPropagationFlags::REC | MountPropagationFlags::PRIVATE,
     )?;
     let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    Ok(mount("sysfs", "/sys", "sysfs", flags, None)?)
+    match mount("sysfs", "/sys", "sysfs", flags, None) {
+        // It is this namespace's that is there already: `ip netns exec` has done the same.
+        Err(Errno::BUSY) => Ok(()),
+        other => Ok(other?),
+    }
 }
 
 /// A file as text.

@@ -270,10 +270,18 @@ impl Namespace {
 impl Machine {
     fn read(files: &Files) -> Self {
         let mut missing = Vec::new();
-        Self {
-            softirq: kept(softirq::read(files), &mut missing),
-            missing,
+        let softirq = kept(softirq::read(files), &mut missing);
+        if softirq
+            .as_ref()
+            .is_some_and(|softirq| !softirq.has_budget())
+        {
+            missing.push(SectionError::new(
+                Section::Softirq.name(),
+                "settings below net.core",
+                "only the machine's first network namespace shows them",
+            ));
         }
+        Self { softirq, missing }
     }
 }
 

@@ -40,6 +40,13 @@ pub struct Softirq {
     pub flow_limit_cpus: Option<String>,
 }
 
+impl Softirq {
+    /// Whether the machine's settings could be seen.
+    pub fn has_budget(&self) -> bool {
+        self.settings.contains_key("core/netdev_budget")
+    }
+}
+
 /// A CPU's line of softnet_stat. Counters of 32 bits, which wrap.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct Cpu {

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use super::{Finding, View, at_least_one_in, doubled, evidence};
 use crate::stack::Machine;
 
+/// Fewer are no trouble, whatever their share.
+const ENOUGH_SQUEEZES: u64 = 10;
 /// Fewer packets say nothing about how they are spread.
 const ENOUGH_PACKETS: u64 = 100_000;
 /// Fewer interrupts say nothing, either.
@@ -22,6 +24,7 @@ pub(super) fn napi_budget(now: &Machine, view: &View<'_>) -> Vec<Finding> {
     counted
         .cpus
         .iter()
+        .filter(|cpu| cpu.time_squeeze >= ENOUGH_SQUEEZES)
         .filter(|cpu| at_least_one_in(cpu.time_squeeze, 1000, cpu.net_rx.unwrap_or(0)))
         .map(|cpu| Finding {
             subject: format!("CPU {}", cpu.cpu),

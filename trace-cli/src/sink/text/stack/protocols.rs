@@ -51,7 +51,7 @@ impl Page<'_> {
         }
         writeln!(
             self.out,
-            "  {}",
+            "{}",
             self.paint.with(DIM, format!("{title}: none has counted"))
         )
     }
