@@ -1,9 +1,9 @@
 //! Asking the kernel by netlink, and taking its answers apart.
 //!
 //! The framing is netlink-packet-core's. Above it we read attributes by number ourselves: what a longer or shorter answer of
-//! another kernel means is for each section to say, and one attribute that cannot be read must not cost all the others, as it
-//! does in netlink-packet-sock-diag 0.5 and ethtool 0.3 (which also need an asynchronous runtime, and leave out what
-//! sections need: timers of TIME-WAIT sockets, `tcp_info` of other kernels, string sets).
+//! another kernel means is for each section to say, and one attribute that cannot be read must not cost all the others.
+//! netlink-packet-sock-diag 0.5 gives up a whole list for one, wants a `tcp_info` of one length and drops the timer of
+//! TIME-WAIT sockets; ethtool 0.3 is asynchronous.
 
 use std::{
     io,

@@ -1,8 +1,7 @@
 //! Sockets as `ss` gives them, by the kernel's sock_diag netlink.
 //!
-//! The kernel loads its modules `tcp_diag`, `udp_diag` and `raw_diag` for it, if they are not there yet. What it cannot list so is
-//! read from files. Sockets change while
-//! they are listed: this is no photograph.
+//! The kernel loads its modules `tcp_diag`, `udp_diag` and `raw_diag` for it, if they are not there yet. What it cannot list
+//! so is read from files. Sockets change while they are listed: this is no photograph.
 
 mod files;
 mod growth;

@@ -22,7 +22,7 @@ pub struct Owner {
     pub fd: u32,
 }
 
-/// How much of the search could be done.
+/// How much of the search could be done; nothing, where no socket was to be found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct Searched {
     /// Processes whose open files were read.
@@ -34,6 +34,9 @@ pub struct Searched {
 /// Owners of the wanted sockets, by inode number, in order of process id and file number.
 pub fn search(proc: &Path, wanted: &HashSet<u32>) -> (HashMap<u32, Vec<Owner>>, Searched) {
     let (mut owners, mut searched) = (HashMap::<u32, Vec<Owner>>::new(), Searched::default());
+    if wanted.is_empty() {
+        return (owners, searched);
+    }
     let mut pids: Vec<u32> = fs::read_dir(proc)
         .into_iter()
         .flatten()
