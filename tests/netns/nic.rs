@@ -235,13 +235,14 @@ fn a_router_with_one_card_forwards() -> Result<(), LabError> {
         .filter(|journey| journey.direction == "forward" && journey.in_netns(0, &cards.b))
         .collect();
     assert_eq!(forwarded.len(), 100, "{}", trace.summary());
-    // As above, the last few may still be the card's.
+    // As above, the last ones may still be the card's: virtio_net asks to be told when three quarters of what is under way
+    // are sent (virtqueue_enable_cb_delayed), and nothing is sent behind these.
     let pending = |journey: &&Journey| {
         let at_the_card = journey.stages.last().is_some_and(|s| s.stage == "driver");
         journey.outcome == "unfinished" && at_the_card
     };
     assert!(
-        forwarded.iter().copied().filter(pending).count() <= 8,
+        forwarded.iter().copied().filter(pending).count() <= 50,
         "{}",
         trace.summary()
     );

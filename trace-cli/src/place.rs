@@ -114,6 +114,9 @@ const FREEING: &[&str] = &[
     "sk_skb_reason_drop",
     "skb_queue_purge*",
     "__skb_queue_purge*",
+    // 7.0
+    "__tcf_kfree_skb_list",
+    "tcf_kfree_skb_list",
 ];
 
 /// Puts the stage that the stack shows, moves the place to who asked for the drop, and cuts off the stack
