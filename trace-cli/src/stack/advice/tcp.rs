@@ -2,6 +2,8 @@
 
 use super::{Evidence, Finding, View, at_least_one_in, doubled, evidence, nearly_full, sysctl};
 
+/// So many listeners are named.
+const LISTENERS: usize = 5;
 /// Fewer segments say nothing about how many are lost.
 const ENOUGH_SEGMENTS: u64 = 1000;
 
@@ -27,7 +29,20 @@ impl View<'_> {
 pub(super) fn listen_overflow(view: &View<'_>) -> Vec<Finding> {
     let mut commands = vec!["ss -ltn".to_owned()];
     commands.extend(view.raise("core/somaxconn"));
-    finding("TCP", view.counted(&["TcpExtListenOverflows"]), commands)
+    let mut all = view.counted(&["TcpExtListenOverflows"]);
+    if !all.is_empty() {
+        // Whose queue it was, as far as those that listen still do.
+        let sockets = view.counted.connections.iter().flat_map(|all| &all.sockets);
+        let dropped = sockets.filter_map(|socket| {
+            let dropped = socket.backlog?.dropped.filter(|dropped| *dropped > 0)?;
+            Some(evidence(
+                format!("listener {}: dropped", socket.local),
+                dropped.into(),
+            ))
+        });
+        all.extend(dropped.take(LISTENERS));
+    }
+    finding("TCP", all, commands)
 }
 
 pub(super) fn syn_queue(view: &View<'_>) -> Vec<Finding> {

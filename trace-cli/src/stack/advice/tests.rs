@@ -7,6 +7,7 @@ use crate::stack::{
     Snapshot,
     interfaces::{Interface, Interfaces, Napi, Qdisc, ReceiveQueue},
     interrupts::{Interrupt, Interrupts},
+    nic::{Counter, Loss, Nic, Nics, Rings},
     protocols::Protocols,
     sockets::{Buffer, Memory, Protocol, Sockets},
     softirq::{Cpu, Softirq},
@@ -33,6 +34,30 @@ fn cpu(cpu: u32, processed: u64) -> Cpu {
         processed,
         net_rx: Some(100_000),
         ..Cpu::default()
+    }
+}
+
+fn eth0_card() -> Nic {
+    Nic {
+        index: 2,
+        name: "eth0".to_owned(),
+        driver: None,
+        link: None,
+        rings: Some(Rings {
+            rx: Some(512),
+            rx_max: Some(4096),
+            ..Rings::default()
+        }),
+        channels: None,
+        coalescing: None,
+        pause: None,
+        features: None,
+        counters: Some(vec![Counter {
+            name: "rx_no_buffer_count".to_owned(),
+            value: 0,
+            loss: Some(Loss::Missed),
+            meaning: None,
+        }]),
     }
 }
 
@@ -142,6 +167,10 @@ fn healthy() -> Snapshot {
                 counters: counters(&[("TcpOutSegs", 100_000), ("TcpRetransSegs", 999)]),
                 gauges: BTreeMap::new(),
             }),
+            nic: Some(Nics {
+                devices: vec![eth0_card()],
+                missing: Vec::new(),
+            }),
             ..Namespace::default()
         }],
     }
@@ -189,7 +218,7 @@ const CASES: &[(&str, Fault, (&str, u64), &str)] = &[
                 .insert("rx_missed_errors".to_owned(), 3);
         },
         ("rx_missed_errors", 3),
-        "ethtool -G eth0 rx <the maximum that it shows>",
+        "ethtool -G eth0 rx 4096",
     ),
     (
         "napi_budget",
@@ -329,6 +358,21 @@ fn every_rule_has_its_case() {
     let rules = names(&mut RULES.iter().map(|rule| rule.name));
     assert_eq!(rules, names(&mut CASES.iter().map(|case| case.0)));
     assert_eq!(rules.len(), RULES.len());
+}
+
+#[test]
+fn a_drivers_own_counter_is_enough_and_a_full_size_ring_is_not_made_larger() {
+    let mut host = healthy();
+    let card = &mut host.namespaces[0].nic.as_mut().unwrap().devices[0];
+    card.counters.as_mut().unwrap()[0].value = 6;
+    card.rings.as_mut().unwrap().rx = Some(4096);
+    let all = advise(&Report::compare(host, None));
+    assert_eq!(all.len(), 1);
+    assert_eq!(
+        all[0].evidence[0],
+        evidence("ethtool -S: rx_no_buffer_count", 6)
+    );
+    assert_eq!(all[0].commands, ["ethtool -S eth0", "ethtool -c eth0"]);
 }
 
 #[test]
