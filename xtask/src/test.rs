@@ -59,6 +59,17 @@ const ONCE: [&str; 4] = [
 const BY_KPROBE: [&str; 4] = ["delivered::", "tcp::", "forward::", "drops::"];
 /// … without the long ones.
 const NOT_BY_KPROBE: [&str; 3] = ["ten_thousand", "bulk_data", "grouped_and_counted"];
+/// Tests that do not pass (always) on a kernel line yet, and why: said at each run, and listed in docs/kernels.md.
+const UNMENDED: [(&[&str], &[&str], &str); 1] = [(
+    &["7.2", "7.3"],
+    &[
+        "delivered::datagrams_over_ipv6",
+        "forward::datagrams_through_a_router",
+        "nic::",
+        "tcp::bulk_data_is_delivered_whole",
+    ],
+    "sk_buffs are freed where no hook is, and an address that comes again is now and then taken for the same packet",
+)];
 /// Guests that run at once. Each has two processors, of which it seldom uses both.
 const AT_ONCE: usize = 2;
 
@@ -215,11 +226,14 @@ fn payloads<'a>(lines: &[&'a str], filter: &[String]) -> Result<Vec<(&'a str, Pa
                  failed=0\n",
                 quoted(line)
             );
-            let skipped: String = if line == vm::DEFAULT {
-                String::new()
-            } else {
-                ONCE.iter().map(|name| format!(" --skip {name}")).collect()
-            };
+            let mut skipped = String::new();
+            if line != vm::DEFAULT {
+                skipped.extend(ONCE.iter().map(|name| format!(" --skip {name}")));
+            }
+            for (_, tests, why) in UNMENDED.iter().filter(|(on, ..)| on.contains(&line)) {
+                say(format!("left out on {line}: {}: {why}", tests.join(", ")));
+                skipped.extend(tests.iter().map(|name| format!(" --skip {name}")));
+            }
             for (name, path) in &tests {
                 files.push((path.clone(), format!("job/{name}")));
                 // One at a time: an emulated processor gives several tracers too little time each.
