@@ -109,34 +109,33 @@ pub fn write<P: Probe>(probe: &P) {
 /// `sock_send_length(sk, ret, flags)`: `send()` is done.
 #[inline(always)]
 pub fn send_exit<P: Probe>(probe: &P) {
-    sent(Some(probe.pointer(0)));
+    sent(probe.pointer(0));
 }
 
 /// `inet_sendmsg(sock, msg, size)`, `inet6_sendmsg` returned.
 #[inline(always)]
 pub fn send_return<P: Probe>(probe: &P) {
     // SAFETY: `socket` is live.
-    sent(Some(unsafe {
-        P::Memory::load::<Pointer>(probe.pointer(0), offset!(socket_sk)).0
-    }));
+    sent(unsafe { P::Memory::load::<Pointer>(probe.pointer(0), offset!(socket_sk)).0 });
 }
 
 /// … by a probe that is not told the arguments.
 #[inline(always)]
 pub fn send_return_blind() {
-    sent(None);
+    sent(core::ptr::null());
 }
 
-/// `send()` is done, on this socket where it is known.
+/// `send()` is done, on this socket; null where it is not known. (The verifier refuses what an `Option` of none leaves
+/// unset.)
 #[inline(always)]
-fn sent(sk: Option<*const c_void>) {
+fn sent(sk: *const c_void) {
     let pid = thread();
     alone(|cpu| {
         // SAFETY: the entry is the running thread's own; its socket is live until the call returns.
         unsafe {
             let Some(caller) = caller(pid) else { return };
             let key = (*caller).sk;
-            if (*caller).pid != pid || sk.is_some_and(|sk| number(cpu, sk) != key) {
+            if (*caller).pid != pid || !sk.is_null() && number(cpu, sk) != key {
                 return;
             }
             (*caller).pid = 0;
@@ -289,7 +288,7 @@ pub fn recv_return<P: Probe>(probe: &P, returned: i32) {
 #[inline(always)]
 pub fn recv_return_blind(returned: i32) {
     if returned >= 0 {
-        received_tcp(None);
+        received_tcp(core::ptr::null());
     }
 }
 
@@ -325,14 +324,14 @@ fn received<M: Memory>(sk: *const c_void, returned: i32, flags: u64) {
             });
         }
         if protocol == TCP {
-            received_tcp(Some(sk));
+            received_tcp(sk);
         }
     }
 }
 
-/// A thread's `recv()` on a TCP socket is done, on this one where it is known.
+/// A thread's `recv()` on a TCP socket is done, on this one; null where it is not known.
 #[inline(always)]
-fn received_tcp(sk: Option<*const c_void>) {
+fn received_tcp(sk: *const c_void) {
     let pid = thread();
     // SAFETY: the entry is the running thread's own; its socket is live until the call returns.
     unsafe {
@@ -342,7 +341,7 @@ fn received_tcp(sk: Option<*const c_void>) {
         }
         alone(|cpu| {
             let key = (*entry).sk;
-            if sk.is_some_and(|sk| number(cpu, sk) != key) {
+            if !sk.is_null() && number(cpu, sk) != key {
                 return;
             }
             (*entry).pid = 0;
