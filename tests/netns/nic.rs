@@ -82,10 +82,19 @@ fn from_interrupt_to_completion() -> Result<(), LabError> {
     let at_the_card =
         |journey: &&&Journey| journey.stages.last().is_some_and(|s| s.stage == "driver");
     let pending = pending.iter().filter(at_the_card).count();
-    assert_eq!((sent.len() + pending) as u64, COUNT, "{}", trace.summary());
+    let all_sent = (sent.len() + pending) as u64;
+    assert!(
+        all_sent.abs_diff(COUNT) <= trace.missed(),
+        "{}",
+        trace.summary()
+    );
     // The card may ask for an interrupt only after three quarters of its ring of 256.
     assert!(pending <= 64, "{}", trace.summary());
-    assert_eq!(delivered.len() as u64, COUNT, "{}", trace.summary());
+    assert!(
+        (delivered.len() as u64).abs_diff(COUNT) <= trace.missed(),
+        "{}",
+        trace.summary()
+    );
     assert_nearly_all(
         &trace,
         &sent,
@@ -181,7 +190,11 @@ fn each_card_has_its_own_interrupt() -> Result<(), LabError> {
             .into_iter()
             .filter(|journey| journey.direction == "receive")
             .collect();
-        assert_eq!(delivered.len() as u64, COUNT, "{}", trace.summary());
+        assert!(
+            (delivered.len() as u64).abs_diff(COUNT) <= trace.missed(),
+            "{}",
+            trace.summary()
+        );
         let irqs: Vec<Option<u64>> = delivered
             .iter()
             .filter_map(|journey| journey.polls.first())
@@ -190,9 +203,10 @@ fn each_card_has_its_own_interrupt() -> Result<(), LabError> {
         let wrong = irqs.iter().flatten().find(|irq| !own.contains(irq));
         assert_eq!(wrong, None, "{to} has {own:?}: {}", trace.summary());
         let known = irqs.iter().flatten().count();
-        // An interrupt that comes while the same hook is at work is not seen, as above.
+        // virtio_net schedules itself again without an interrupt when packets came while its poll ended; and an
+        // interrupt that comes while the same hook is at work is not seen, as above.
         assert!(
-            known as u64 * 100 >= COUNT * 98,
+            known as u64 * 100 >= COUNT * 80,
             "{known} of {COUNT} to {to} have an interrupt: {}",
             trace.summary()
         );
@@ -234,7 +248,11 @@ fn a_router_with_one_card_forwards() -> Result<(), LabError> {
         .iter()
         .filter(|journey| journey.direction == "forward" && journey.in_netns(0, &cards.b))
         .collect();
-    assert_eq!(forwarded.len(), 100, "{}", trace.summary());
+    assert!(
+        100_u64.abs_diff(forwarded.len() as u64) <= trace.missed(),
+        "{}",
+        trace.summary()
+    );
     // As above, the last ones may still be the card's: virtio_net asks to be told when three quarters of what is under way
     // are sent (virtqueue_enable_cb_delayed), and nothing is sent behind these.
     let pending = |journey: &&Journey| {

@@ -217,6 +217,12 @@ impl Trace {
         self.end.ledger[name]
     }
 
+    /// Runs of our programs that the kernel left out, for they would have interrupted themselves. Each can leave one packet
+    /// without its end, or two taken for one.
+    pub fn missed(&self) -> u64 {
+        self.end.losses["missed"]
+    }
+
     /// The journeys of packets to this address and port.
     pub fn to(&self, address: IpAddr, port: u16) -> Vec<&Journey> {
         self.journeys
