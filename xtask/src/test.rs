@@ -60,7 +60,7 @@ const BY_KPROBE: [&str; 4] = ["delivered::", "tcp::", "forward::", "drops::"];
 /// … without the long ones.
 const NOT_BY_KPROBE: [&str; 3] = ["ten_thousand", "bulk_data", "grouped_and_counted"];
 /// Tests that do not pass (always) on a kernel line yet, and why: said at each run, and listed in docs/kernels.md.
-const UNMENDED: [(&[&str], &[&str], &str); 2] = [
+const UNMENDED: [(&[&str], &[&str], &str); 3] = [
     (
         &["5.10"],
         &[
@@ -68,6 +68,11 @@ const UNMENDED: [(&[&str], &[&str], &str); 2] = [
             "nic::from_interrupt_to_completion",
         ],
         "most packets that a card brings are counted, but not found by their address and port",
+    ),
+    (
+        &["5.10"],
+        &["qdisc::a_token_bucket_dictates_the_time_in_the_qdisc"],
+        "nothing shows that a qdisc takes a packet: one that waits there is now and then taken for two",
     ),
     (
         &["7.2", "7.3"],
