@@ -203,8 +203,8 @@ fn each_card_has_its_own_interrupt() -> Result<(), LabError> {
         let wrong = irqs.iter().flatten().find(|irq| !own.contains(irq));
         assert_eq!(wrong, None, "{to} has {own:?}: {}", trace.summary());
         let known = irqs.iter().flatten().count();
-        // virtio_net schedules itself again without an interrupt when packets came while its poll ended; and an
-        // interrupt that comes while the same hook is at work is not seen, as above.
+        // virtio_net may schedule itself again without an interrupt (virtqueue_napi_complete), and an interrupt that
+        // comes while the same hook is at work is not seen. Which of them makes up the rest was not measured.
         assert!(
             known as u64 * 100 >= COUNT * 80,
             "{known} of {COUNT} to {to} have an interrupt: {}",
