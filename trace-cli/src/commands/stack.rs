@@ -9,10 +9,7 @@ use std::{
 use super::Failure;
 use crate::{
     config::{Output, Stack},
-    sink::{
-        json::Json,
-        text::{Look, stack},
-    },
+    sink::{json::Json, text::stack},
     stack::{Report, Snapshot},
 };
 
@@ -27,12 +24,7 @@ pub fn run(wanted: &Stack, output: Output) -> Result<u8, Failure> {
         let written = if output.json {
             Json::new(&mut out).stack(&report)
         } else {
-            let look = Look {
-                color: output.color,
-                width: output.width,
-                stacks: false,
-            };
-            stack::write(&mut out, &report, &wanted.sections, look)
+            stack::write(&mut out, &report, &wanted.sections, output.into())
         };
         written
             .and_then(|()| out.flush())

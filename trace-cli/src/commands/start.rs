@@ -22,9 +22,6 @@ use crate::{
     session::{NotProbed, PlanRow, PlanState, SCHEMA_VERSION, Session},
 };
 
-/// The name of the first process' network namespace, which has none of its own.
-const HOST: &str = "host";
-
 /// What is asked of the kernel side.
 pub struct Wanted<'a> {
     /// The command.
@@ -52,7 +49,7 @@ pub fn start(wanted: &Wanted<'_>) -> Result<(Loaded, Preface), Failure> {
         unreachable!("`require` has asked for BTF")
     };
     for name in wanted.netns {
-        if name.parse::<u32>().is_err() && name != HOST {
+        if name.parse::<u32>().is_err() && name != netns::HOST {
             netns::path(name)?;
         }
     }
@@ -75,8 +72,8 @@ pub fn start(wanted: &Wanted<'_>) -> Result<(Loaded, Preface), Failure> {
     for (code, name) in reasons.iter() {
         names.insert_drop_reason(code, name);
     }
-    if let Some(host) = netns::inode(Path::new("/proc/1/ns/net")) {
-        names.insert_namespace(host, HOST);
+    if let Some(host) = netns::host() {
+        names.insert_namespace(host, netns::HOST);
     }
     for (inode, name) in netns::names() {
         names.insert_namespace(inode, name);

@@ -74,6 +74,14 @@ pub fn own() -> Option<u32> {
     inode(Path::new(OWN))
 }
 
+/// The name of the first process' network namespace, which has none of its own.
+pub const HOST: &str = "host";
+
+/// Inode number of the first process' network namespace; `None` where we may not look at it.
+pub fn host() -> Option<u32> {
+    inode(Path::new("/proc/1/ns/net"))
+}
+
 /// Inode number of a namespace, given a file that stands for it. `None` for an ordinary file, such as `ip netns` leaves
 /// behind when a namespace was unmounted by force: those of namespaces are all on one device, the kernel's nsfs.
 pub fn inode(path: &Path) -> Option<u32> {

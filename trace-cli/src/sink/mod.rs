@@ -80,24 +80,10 @@ pub fn open<'a>(
     out: impl Write + 'a,
     messages: impl Write + 'a,
 ) -> Box<dyn Sink + 'a> {
-    let Output {
-        json,
-        color,
-        width,
-        stacks,
-    } = output;
-    if json {
-        Box::new(json::Json::new(out).stacks(stacks))
+    if output.json {
+        Box::new(json::Json::new(out).stacks(output.stacks))
     } else {
-        Box::new(text::Text::new(
-            out,
-            messages,
-            text::Look {
-                color,
-                width,
-                stacks,
-            },
-        ))
+        Box::new(text::Text::new(out, messages, output.into()))
     }
 }
 

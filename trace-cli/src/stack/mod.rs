@@ -321,30 +321,23 @@ fn own_name() -> String {
     let Some(own) = netns::own() else {
         return "own".to_owned();
     };
-    if host() == Some(own) {
-        return HOST.to_owned();
+    if netns::host() == Some(own) {
+        return netns::HOST.to_owned();
     }
     netns::names()
         .remove(&own)
         .unwrap_or_else(|| "own".to_owned())
 }
 
-/// The name of the first process' network namespace, which has none of its own.
-const HOST: &str = "host";
-
-fn host() -> Option<u32> {
-    netns::inode(std::path::Path::new("/proc/1/ns/net"))
-}
-
 /// All namespaces that have a name or a process: what to call them, and a file that stands for each.
 fn all() -> Vec<(String, String)> {
     let names = netns::names();
-    let (host, own) = (host(), netns::own());
+    let (host, own) = (netns::host(), netns::own());
     let mut found: Vec<(String, String)> = Vec::new();
     for (inode, pid) in netns::processes() {
         let path = format!("/proc/{pid}/ns/net");
         if Some(inode) == host {
-            found.insert(0, (HOST.to_owned(), path));
+            found.insert(0, (netns::HOST.to_owned(), path));
         } else if Some(inode) == own {
             found.insert(0, (own_name(), path));
         } else if !names.contains_key(&inode) {

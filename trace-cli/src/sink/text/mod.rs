@@ -13,8 +13,6 @@ mod place;
 mod plan;
 mod process;
 pub mod stack;
-mod stack_connections;
-mod stack_nic;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -26,6 +24,7 @@ use std::io::{self, Write};
 use super::{End, Sink, Warning};
 use crate::aggregate::drops::DropGroup;
 use crate::aggregate::latency::{Excluded, LatencyRow};
+use crate::config::Output;
 use crate::dictionary::Dictionary;
 use crate::journey::model::{Journey, StageState};
 use crate::session::{NotProbed, Session};
@@ -39,6 +38,16 @@ pub struct Look {
     pub width: usize,
     /// The kernel stack of drops.
     pub stacks: bool,
+}
+
+impl From<Output> for Look {
+    fn from(output: Output) -> Self {
+        Self {
+            color: output.color,
+            width: output.width,
+            stacks: output.stacks,
+        }
+    }
 }
 
 /// Writes text.

@@ -1,6 +1,7 @@
 //! Rules about sockets: their queues, buffers and memory, and what becomes of their segments.
 
 use super::{Evidence, Finding, View, at_least_one_in, doubled, evidence, nearly_full, sysctl};
+use crate::stack::sockets::Protocol;
 
 /// So many listeners are named.
 const LISTENERS: usize = 5;
@@ -17,6 +18,11 @@ fn finding(subject: &str, evidence: Vec<Evidence>, commands: Vec<String>) -> Vec
         evidence,
         commands,
     }]
+}
+
+/// TCP's line of sockstat.
+fn tcp<'a>(view: &View<'a>) -> Option<&'a Protocol> {
+    view.now.sockets.as_ref()?.protocol("TCP")
 }
 
 impl View<'_> {
@@ -133,11 +139,7 @@ fn level(view: &View<'_>, name: &str, used: Option<u64>, limit: &str) -> Vec<Evi
 }
 
 pub(super) fn orphans(view: &View<'_>) -> Vec<Finding> {
-    let tcp = view
-        .now
-        .sockets
-        .as_ref()
-        .and_then(|sockets| sockets.protocol("TCP"));
+    let tcp = tcp(view);
     let limit = "ipv4/tcp_max_orphans";
     let mut evidence = view.counted(&["TcpExtTCPAbortOnMemory"]);
     evidence.extend(level(
@@ -152,11 +154,7 @@ pub(super) fn orphans(view: &View<'_>) -> Vec<Finding> {
 }
 
 pub(super) fn time_wait(view: &View<'_>) -> Vec<Finding> {
-    let tcp = view
-        .now
-        .sockets
-        .as_ref()
-        .and_then(|sockets| sockets.protocol("TCP"));
+    let tcp = tcp(view);
     let limit = "ipv4/tcp_max_tw_buckets";
     let mut evidence = view.counted(&["TcpExtTCPTimeWaitOverflow"]);
     evidence.extend(level(

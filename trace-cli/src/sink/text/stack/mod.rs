@@ -1,8 +1,10 @@
 //! The network stack's counters and settings: an overview of all sections, or some at length.
 
 mod advice;
+mod connections;
 mod interfaces;
 mod machine;
+mod nic;
 mod protocols;
 mod sockets;
 
@@ -11,7 +13,6 @@ use std::io::{self, Write};
 use super::Look;
 use super::paint::{BOLD, DOUBTFUL, Paint, clean};
 use super::table::Table;
-use super::{stack_connections, stack_nic};
 use crate::stack::{Namespace, Report, Section, SectionError};
 
 /// What the parts of the text are written with.
@@ -101,7 +102,7 @@ impl Page<'_> {
                 .and_then(|growth| growth.nic.as_ref())
                 .zip(self.seconds);
             let all = self.at_length(Section::Nic);
-            stack_nic::write(self.out, self.paint, nics, growth, all)?;
+            nic::write(self.out, self.paint, nics, growth, all)?;
         }
         if let Some(interfaces) = now
             .interfaces
@@ -122,7 +123,7 @@ impl Page<'_> {
                 .and_then(|growth| growth.connections.as_ref())
                 .zip(self.seconds);
             let all = self.at_length(Section::Connections);
-            stack_connections::write(self.out, self.paint, connections, growth, all)?;
+            connections::write(self.out, self.paint, connections, growth, all)?;
         }
         if let Some(tables) = now.tables.as_ref().filter(|_| self.shows(Section::Tables)) {
             self.tables(tables, growth.and_then(|growth| growth.tables.as_ref()))?;

@@ -2,8 +2,8 @@
 
 use std::io::{self, Write};
 
-use super::paint::{BAD, BOLD, DIM, DOUBTFUL, Paint, clean};
-use super::table::{Align, Cell, Table};
+use super::super::paint::{BAD, BOLD, DIM, DOUBTFUL, Paint, clean};
+use super::super::table::{Align, Cell, Table};
 use crate::stack::nic::{Channels, Coalescing, Counter, Link, Nic, Nics, Pause, Rings};
 
 /// Offloads by the names that `ethtool -K` takes, and the kernel's names of which each stands.

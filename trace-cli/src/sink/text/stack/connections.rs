@@ -5,9 +5,9 @@ use std::{
     io::{self, Write},
 };
 
-use super::paint::{BAD, BOLD, DIM, DOUBTFUL, PLAIN, Paint, clean};
-use super::table::{Align, Cell, Table};
-use super::units;
+use super::super::paint::{BAD, BOLD, DIM, DOUBTFUL, PLAIN, Paint, clean};
+use super::super::table::{Align, Cell, Table};
+use super::super::units;
 use crate::stack::connections::{
     Connections, Endpoint, Protocol, Socket, State, Summary, TcpInfo, Timer, TimerKind,
 };
