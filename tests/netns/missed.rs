@@ -5,7 +5,7 @@ use std::{
     os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd},
 };
 
-use pktjourney::probe::missed;
+use pktjourney::{kernel, probe::missed};
 
 const BPF_PROG_LOAD: u32 = 5;
 const BPF_PROG_TEST_RUN: u32 = 10;
@@ -30,18 +30,7 @@ const fn insn(code: u64, dst: u64, src: u64, offset: u64, value: i32) -> u64 {
 
 fn bpf<T>(command: u32, attr: &mut T) -> io::Result<i32> {
     // SAFETY: `attr` is laid out as the command wants it, and all it points to lives until the call returns.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            command,
-            std::ptr::from_mut(attr),
-            size_of::<T>(),
-        )
-    };
-    if result < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(i32::try_from(result).expect("a descriptor"))
+    unsafe { kernel::bpf::call(command, attr) }
 }
 
 fn load() -> io::Result<OwnedFd> {

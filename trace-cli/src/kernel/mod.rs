@@ -4,6 +4,7 @@
 //! Nothing here loads a program or prints a line. Each part is plain data with a reader, so that a recording can carry
 //! what was true on the machine that made it, and be read on another.
 
+pub mod bpf;
 pub mod btf;
 pub mod clock;
 pub mod drop_reason;

@@ -9,6 +9,8 @@ use std::{
 
 use aya_obj::generated::{bpf_cmd, bpf_prog_info};
 
+use crate::kernel::bpf;
+
 /// How often the kernel skipped this program; `None` where it does not count that.
 ///
 /// # Errors
@@ -28,18 +30,8 @@ pub fn of(program: BorrowedFd<'_>) -> io::Result<Option<u64>> {
         info_len: size_of::<bpf_prog_info>() as u32,
         info: (&raw mut info) as u64,
     };
-    // SAFETY: `attr` and `info` live until the call returns; the kernel writes `info_len` bytes at most.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            bpf_cmd::BPF_OBJ_GET_INFO_BY_FD,
-            &raw mut attr,
-            size_of::<Attr>(),
-        )
-    };
-    if result < 0 {
-        return Err(io::Error::last_os_error());
-    }
+    // SAFETY: `info` lives until the call returns; the kernel writes `info_len` bytes at most.
+    unsafe { bpf::call(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD as u32, &mut attr)? };
     // The kernel says how much it knows.
     let known = mem::offset_of!(bpf_prog_info, recursion_misses) + size_of::<u64>();
     Ok((attr.info_len as usize >= known).then_some(info.recursion_misses))

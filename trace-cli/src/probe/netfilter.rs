@@ -11,9 +11,11 @@ use std::{
 use aya::Ebpf;
 use aya_obj::generated::bpf_insn;
 
+use crate::kernel::bpf;
+
 /// `enum bpf_cmd`
-const BPF_PROG_LOAD: libc::c_long = 5;
-const BPF_LINK_CREATE: libc::c_long = 28;
+const BPF_PROG_LOAD: u32 = 5;
+const BPF_LINK_CREATE: u32 = 28;
 /// `enum bpf_prog_type`
 const BPF_PROG_TYPE_NETFILTER: u32 = 32;
 /// `enum bpf_attach_type`
@@ -142,7 +144,7 @@ fn prog_load(name: &'static str, instructions: &[bpf_insn]) -> Result<OwnedFd, E
     prog_name[..name.len()].copy_from_slice(name.as_bytes());
     let mut log = vec![0u8; 0];
     loop {
-        let attr = Attr {
+        let mut attr = Attr {
             prog_type: BPF_PROG_TYPE_NETFILTER,
             insn_cnt: instructions.len() as u32,
             insns: instructions.as_ptr() as u64,
@@ -160,20 +162,12 @@ fn prog_load(name: &'static str, instructions: &[bpf_insn]) -> Result<OwnedFd, E
             prog_ifindex: 0,
             expected_attach_type: BPF_NETFILTER,
         };
-        // SAFETY: `attr` and all it points to live until the call returns.
-        let result = unsafe {
-            libc::syscall(
-                libc::SYS_bpf,
-                BPF_PROG_LOAD,
-                &raw const attr,
-                size_of::<Attr>(),
-            )
-        };
-        if result >= 0 {
+        // SAFETY: all that `attr` points to lives until the call returns.
+        let source = match unsafe { bpf::call(BPF_PROG_LOAD, &mut attr) } {
             // SAFETY: a descriptor the kernel has just given us.
-            return Ok(unsafe { OwnedFd::from_raw_fd(result as RawFd) });
-        }
-        let source = io::Error::last_os_error();
+            Ok(program) => return Ok(unsafe { OwnedFd::from_raw_fd(program) }),
+            Err(error) => error,
+        };
         if log.is_empty() {
             log = vec![0u8; 1 << 20];
             continue;
@@ -203,7 +197,7 @@ fn link_create(program: &OwnedFd, family: u32, hook: u32, priority: i32) -> io::
         priority: i32,
         nf_flags: u32,
     }
-    let attr = Attr {
+    let mut attr = Attr {
         prog_fd: program.as_raw_fd() as u32,
         target_fd: 0,
         attach_type: BPF_NETFILTER,
@@ -213,18 +207,8 @@ fn link_create(program: &OwnedFd, family: u32, hook: u32, priority: i32) -> io::
         priority,
         nf_flags: 0,
     };
-    // SAFETY: `attr` lives until the call returns.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            BPF_LINK_CREATE,
-            &raw const attr,
-            size_of::<Attr>(),
-        )
-    };
-    if result < 0 {
-        return Err(io::Error::last_os_error());
-    }
+    // SAFETY: `attr` points to nothing.
+    let link = unsafe { bpf::call(BPF_LINK_CREATE, &mut attr)? };
     // SAFETY: a descriptor the kernel has just given us.
-    Ok(unsafe { OwnedFd::from_raw_fd(result as RawFd) })
+    Ok(unsafe { OwnedFd::from_raw_fd(link) })
 }
