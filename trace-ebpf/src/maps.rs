@@ -1,6 +1,6 @@
 //! All state the programs keep: one structure a CPU, one array of callers, the counters and the rings.
 
-use core::ptr::{addr_of_mut, read_volatile};
+use core::ptr::{addr_of, addr_of_mut, read_volatile, write_volatile};
 
 use aya_ebpf::{
     btf_maps::{ArrayOfMaps, RingBuf},
@@ -214,6 +214,27 @@ pub fn this_cpu() -> Option<*mut Cpu> {
 #[inline(always)]
 pub fn floor() -> Option<*mut u64> {
     FLOOR.get_ptr_mut(0)
+}
+
+/// This CPU's state, for this program alone until [`release`]; none if this interrupted another one.
+#[inline(always)]
+pub fn claim() -> Option<*mut Cpu> {
+    let cpu = this_cpu()?;
+    // SAFETY: the state is this CPU's own.
+    unsafe {
+        if read_volatile(addr_of!((*cpu).busy)) != 0 {
+            return None;
+        }
+        write_volatile(addr_of_mut!((*cpu).busy), 1);
+    }
+    Some(cpu)
+}
+
+/// What [`claim`] gave is given back.
+#[inline(always)]
+pub fn release(cpu: *mut Cpu) {
+    // SAFETY: the state is this CPU's own.
+    unsafe { write_volatile(addr_of_mut!((*cpu).busy), 0) }
 }
 
 #[inline(always)]

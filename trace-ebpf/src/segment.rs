@@ -16,7 +16,7 @@ use trace_ebpf::{
 };
 
 use crate::{
-    maps::{BODY, Cpu, Slot, count, send, this_cpu},
+    maps::{BODY, Cpu, Slot, claim, count, release, send},
     memory::{Memory, Pointer},
 };
 
@@ -407,13 +407,9 @@ fn is_ip(protocol: u16) -> bool {
 /// user space knows how long it has to wait for them. Run on each CPU by user space (`BPF_PROG_TEST_RUN`), many
 /// times a second while there is traffic. False when it interrupted a hook, and could do nothing.
 pub fn sweep(idle: u64, age: u64) -> bool {
-    let Some(cpu) = this_cpu() else { return false };
+    let Some(cpu) = claim() else { return false };
     // SAFETY: the busy flag keeps others out; the index is bounded by the loop.
     unsafe {
-        if read_volatile(addr_of!((*cpu).busy)) != 0 {
-            return false;
-        }
-        write_volatile(addr_of_mut!((*cpu).busy), 1);
         let time = now();
         for index in 0..SLOTS_PER_CPU as usize {
             let slot = addr_of_mut!((*cpu).slots).cast::<Slot>().add(index);
@@ -426,7 +422,7 @@ pub fn sweep(idle: u64, age: u64) -> bool {
                 }
             }
         }
-        write_volatile(addr_of_mut!((*cpu).busy), 0);
-        true
     }
+    release(cpu);
+    true
 }

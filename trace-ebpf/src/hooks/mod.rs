@@ -8,39 +8,15 @@ pub mod socket;
 pub mod transmit;
 pub mod transport;
 
-use core::{
-    ffi::c_void,
-    ptr::{addr_of, addr_of_mut, read_volatile, write_volatile},
-};
+use core::ffi::c_void;
 
 use aya_log_ebpf::debug;
 
 use crate::{
-    maps::{Cpu, this_cpu},
+    maps::{Cpu, claim, release},
     memory::{Memory, Probe},
     segment::{Detail, Stamp, nested, stamp},
 };
-
-/// This CPU's state, for this program alone until [`release`]; none if this interrupted another one.
-#[inline(always)]
-pub fn claim() -> Option<*mut Cpu> {
-    let cpu = this_cpu()?;
-    // SAFETY: the state is this CPU's own.
-    unsafe {
-        if read_volatile(addr_of!((*cpu).busy)) != 0 {
-            return None;
-        }
-        write_volatile(addr_of_mut!((*cpu).busy), 1);
-    }
-    Some(cpu)
-}
-
-/// What [`claim`] gave is given back.
-#[inline(always)]
-pub fn release(cpu: *mut Cpu) {
-    // SAFETY: the state is this CPU's own.
-    unsafe { write_volatile(addr_of_mut!((*cpu).busy), 0) }
-}
 
 /// Runs `body` with this CPU's state; not if it interrupted another one.
 ///

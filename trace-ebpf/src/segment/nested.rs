@@ -4,7 +4,7 @@ use core::{ffi::c_void, ptr::write_volatile};
 
 use trace_ebpf::{Counter, Entry, Hook, Kind, SegmentHead, Tag, flags};
 
-use super::{Detail, LONGEST, now};
+use super::{Detail, LONGEST, notes::causes, now};
 use crate::{
     maps::{count, send, this_cpu},
     memory::Memory,
@@ -40,12 +40,7 @@ pub unsafe fn nested<M: Memory>(skb: *const c_void, hook: u32, detail: &Detail, 
         let mut t0 = time;
         let start = (*cpu).poll_start;
         if poll && start != 0 && time - start < LONGEST / 4 {
-            let (mut irq, mut raise, mut softirq) = (0, 0, 0);
-            if (*cpu).first_poll != 0 {
-                irq = (*cpu).cause_irq_time;
-                raise = (*cpu).cause_time;
-                softirq = (*cpu).cause_softirq;
-            }
+            let (irq, raise, softirq) = causes(cpu);
             let recent = |at: u64| at != 0 && time - at < LONGEST / 2;
             for earlier in [start, softirq, raise, irq] {
                 if recent(earlier) && earlier < t0 {

@@ -79,6 +79,22 @@ pub(super) unsafe fn note_device<M: Memory>(cpu: *mut Cpu, slot: *mut Slot, skb:
     }
 }
 
+/// When the interrupt, the scheduling and the softirq were that brought the poll under way; 0 = none, or not its own.
+#[inline(always)]
+pub(super) unsafe fn causes(cpu: *const Cpu) -> (u64, u64, u64) {
+    // SAFETY: plain reads of this CPU's state.
+    unsafe {
+        if (*cpu).first_poll == 0 {
+            return (0, 0, 0);
+        }
+        (
+            (*cpu).cause_irq_time,
+            (*cpu).cause_time,
+            (*cpu).cause_softirq,
+        )
+    }
+}
+
 /// Notes the interrupt, softirq and poll that brought the packet, with their own times.
 #[inline(always)]
 pub(super) unsafe fn note_poll(cpu: *mut Cpu, slot: *mut Slot, fresh: bool) {
@@ -89,16 +105,7 @@ pub(super) unsafe fn note_poll(cpu: *mut Cpu, slot: *mut Slot, fresh: bool) {
         if poll == 0 {
             return;
         }
-        let first = (*cpu).first_poll != 0;
-        let (irq, raise, softirq) = if first {
-            (
-                (*cpu).cause_irq_time,
-                (*cpu).cause_time,
-                (*cpu).cause_softirq,
-            )
-        } else {
-            (0, 0, 0)
-        };
+        let (irq, raise, softirq) = causes(cpu);
         if fresh {
             // the journey begins with the earliest of them
             let mut t0 = poll;
