@@ -178,8 +178,8 @@ fn arguments(qemu: &mut Command, boot: &Boot<'_>, console: &Path) {
     } else {
         qemu.args(["-monitor", "none", "-serial"])
             .arg(format!("file:{}", console.display()));
-        port(qemu, "out", Path::new("/dev/stdout"));
-        port(qemu, "err", Path::new("/dev/stderr"));
+        port(qemu, "out", Path::new("/proc/self/fd/1"));
+        port(qemu, "err", Path::new("/proc/self/fd/2"));
     }
     // Two network cards on one wire: moved into namespaces of their own they give the real path from
     // interrupt to NAPI to driver in one guest.
