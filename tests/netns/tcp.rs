@@ -92,7 +92,12 @@ fn bulk_data_is_delivered_whole() -> Result<(), LabError> {
         // What a nervous sender repeated was there already, and is dropped as such.
         let repeated = |journey: &Journey| {
             let drop = journey.drop.as_ref();
-            drop.is_some_and(|drop| matches!(drop.reason.as_str(), "TCP_OLD_DATA" | "TCP_OFOMERGE"))
+            drop.is_some_and(|drop| {
+                matches!(
+                    drop.reason.as_str(),
+                    "TCP_OLD_DATA" | "TCP_OLD_SEQUENCE" | "TCP_OFOMERGE"
+                )
+            })
         };
         let (delivered, not): (Vec<&Journey>, Vec<&Journey>) = data
             .into_iter()
