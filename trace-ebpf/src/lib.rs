@@ -55,7 +55,7 @@ pub enum Kind {
 pub mod flags {
     /// [`PACKET_BYTES`](super::PACKET_BYTES) of the packet follow the head.
     pub const PACKET: u8 = 1;
-    /// Written by a hook that interrupted another hook on the same CPU: one stamp, no slot.
+    /// Written by a hook that interrupted so many others on its CPU that no slots were free: one stamp.
     pub const NESTED: u8 = 2;
     /// The slot was needed for another packet, or filled up, before the packet was handed over.
     pub const EVICTED: u8 = 4;
@@ -400,14 +400,14 @@ pub enum Counter {
     RecordsLost = 4,
     /// Segments pushed out of their slot by another packet, or full.
     SegmentsEvicted = 5,
-    /// Stamps taken by a hook that interrupted another hook.
+    /// Stamps taken by a hook that interrupted so many others that no slots were free.
     Nested = 6,
     /// Segments that the filter refused.
     Filtered = 7,
     /// Segments thrown away on purpose: a terminal stamp of a packet that was never seen before is none of ours.
     SegmentsForeign = 8,
-    /// Calls of hooks for which the kernel did not run our program, since it would have interrupted itself. Not
-    /// counted by the programs: user space reads it from the kernel.
+    /// Calls of hooks of which nothing was noted: by the programs, where all of a CPU's states were in use; user space adds
+    /// those for which the kernel did not run our program, since it would have interrupted itself.
     Missed = 9,
 }
 

@@ -100,6 +100,7 @@ functions! {
     transmit::ip6_xmit => ip6_xmit_fentry, ip6_xmit_kprobe;
     transmit::neighbour => neighbour_fentry, neighbour_kprobe;
     transmit::dev_queue => dev_queue_fentry, dev_queue_kprobe;
+    drop::freed => freed_fentry, freed_kprobe;
 }
 
 #[fentry]

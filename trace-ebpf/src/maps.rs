@@ -78,10 +78,11 @@ pub struct Slot {
     pub device: u64,
 }
 
-/// What a CPU is doing, so that the next packet's segment can say it.
+/// A CPU's slots, and what it is doing, so that the next packet's segment can say it. There are [`LEVELS`] of them; facts of
+/// the CPU (interrupt, softirq, poll, wake-up) are those of the lowest, [`facts`].
 #[repr(C)]
 pub struct Cpu {
-    /// A program is at work here; whatever interrupts it must not touch the slots.
+    /// A program is at work here: what interrupts it, or runs while its thread has lost the CPU, takes the next level.
     pub busy: u32,
     /// Entries of `hooks` in use.
     pub depth: u32,
@@ -123,6 +124,8 @@ pub struct Cpu {
     pub waking_time: u64,
     /// The packet inside `napi_gro_receive`.
     pub gro: u64,
+    /// The packet whose end a tracepoint told of, until it is freed a moment later.
+    pub freed: u64,
     /// The packet that entered IP output and has no header yet, and since when.
     pub output: u64,
     pub output_time: u64,
@@ -141,7 +144,20 @@ pub struct Cpu {
     pub poll_softirq: u64,
     pub poll_irq: u16,
     pub pad2: [u16; 3],
+    /// When which interrupt came last: direct-mapped by its number.
+    pub vectors: [Vector; VECTORS],
     pub slots: [Slot; SLOTS_PER_CPU as usize],
+}
+
+/// Interrupts remembered for each CPU.
+pub const VECTORS: usize = 32;
+
+/// An interrupt, and when it came last.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Vector {
+    pub time: u64,
+    pub irq: u64,
 }
 
 /// A function entered, whose return is awaited.
@@ -180,10 +196,17 @@ pub struct Scheduled {
     pub time: u64,
     /// Start of the interrupt, 0 when it was none.
     pub irq_time: u64,
+    /// When its last poll began.
+    pub polled: u64,
     pub cpu: u32,
     pub irq: u16,
-    pub pad: u16,
+    /// The last interrupt that scheduled it.
+    pub vector: u16,
 }
+
+/// Hooks that can be at work on one CPU at the same time: a thread's, one that preempted it (fentry programs are
+/// preemptible), a softirq's.
+pub const LEVELS: u32 = 3;
 
 /// NAPIs remembered at the same time; of two that share a place the older one's interrupt is forgotten.
 pub const NAPIS: u32 = 1024;
@@ -192,7 +215,7 @@ pub const NAPIS: u32 = 1024;
 pub const CALLERS: u32 = 8192;
 
 #[map]
-static CPU: PerCpuArray<Cpu> = PerCpuArray::with_max_entries(1, 0);
+static CPU: PerCpuArray<Cpu> = PerCpuArray::with_max_entries(LEVELS, 0);
 #[map]
 static CALLS: Array<Caller> = Array::with_max_entries(CALLERS, 0);
 #[map]
@@ -206,8 +229,9 @@ static FLOOR: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 #[btf_map]
 static RINGS: ArrayOfMaps<RingBuf<[u64; 8], 4096>, { MAX_CPUS as usize }> = ArrayOfMaps::new();
 
+/// What this CPU is doing. Written where nothing comes between, or nothing that matters.
 #[inline(always)]
-pub fn this_cpu() -> Option<*mut Cpu> {
+pub fn facts() -> Option<*mut Cpu> {
     CPU.get_ptr_mut(0)
 }
 
@@ -216,11 +240,31 @@ pub fn floor() -> Option<*mut u64> {
     FLOOR.get_ptr_mut(0)
 }
 
-/// This CPU's state, for this program alone until [`release`]; none if this interrupted another one.
+/// A state of this CPU, for this program alone until [`release`]; none if all of them are in use.
 #[inline(always)]
 pub fn claim() -> Option<*mut Cpu> {
-    let cpu = this_cpu()?;
-    // SAFETY: the state is this CPU's own.
+    if let Some(cpu) = claim_level(0) {
+        return Some(cpu);
+    }
+    let cpu = claim_above();
+    if cpu.is_null() { None } else { Some(cpu) }
+}
+
+#[inline(never)]
+fn claim_above() -> *mut Cpu {
+    for level in 1..LEVELS {
+        if let Some(cpu) = claim_level(level) {
+            return cpu;
+        }
+    }
+    core::ptr::null_mut()
+}
+
+/// The state of one level, if it is free.
+#[inline(always)]
+pub fn claim_level(level: u32) -> Option<*mut Cpu> {
+    let cpu = CPU.get_ptr_mut(level)?;
+    // SAFETY: the state is this CPU's own, and programs stay on theirs.
     unsafe {
         if read_volatile(addr_of!((*cpu).busy)) != 0 {
             return None;

@@ -2,8 +2,8 @@
 //! hook that finds its packet in one writes eight bytes. A slot is sent when its packet ends or when the slot is
 //! needed, or by [`sweep`]; so a packet costs one or two ring records instead of a dozen.
 //!
-//! Two programs never write the same slot at the same time: a program that finds [`Cpu::busy`] set has
-//! interrupted another one and sends its stamp by itself ([`nested`]).
+//! Two programs never write the same slot at the same time: a program that finds [`Cpu::busy`] set has interrupted another
+//! one, or preempted its thread, and takes the slots of the next level; on the last one it sends its stamp by itself ([`nested`]).
 
 use core::{
     ffi::c_void,
@@ -16,7 +16,7 @@ use trace_ebpf::{
 };
 
 use crate::{
-    maps::{BODY, Cpu, Slot, claim, count, release, send},
+    maps::{BODY, Cpu, LEVELS, Slot, claim_level, count, release, send},
     memory::{Memory, Pointer},
 };
 
@@ -355,7 +355,7 @@ pub unsafe fn stamp_key<M: Memory>(
             note_device::<M>(cpu, slot, skb);
         }
         if what.poll && (fresh || (*slot).polled == 0) {
-            note_poll(cpu, slot, fresh);
+            note_poll(slot, fresh);
         }
         push(
             slot,
@@ -405,9 +405,23 @@ fn is_ip(protocol: u16) -> bool {
 
 /// Sends the slots that nobody has touched for `idle` ns, and those that were opened `age` ns ago, so that
 /// user space knows how long it has to wait for them. Run on each CPU by user space (`BPF_PROG_TEST_RUN`), many
-/// times a second while there is traffic. False when it interrupted a hook, and could do nothing.
+/// times a second while there is traffic. False when a hook was at work, and its slots could not be sent.
 pub fn sweep(idle: u64, age: u64) -> bool {
-    let Some(cpu) = claim() else { return false };
+    let mut swept = true;
+    for level in 0..LEVELS {
+        match claim_level(level) {
+            Some(cpu) => {
+                sweep_level(cpu, idle, age);
+                release(cpu);
+            }
+            None => swept = false,
+        }
+    }
+    swept
+}
+
+#[inline(never)]
+fn sweep_level(cpu: *mut Cpu, idle: u64, age: u64) -> u32 {
     // SAFETY: the busy flag keeps others out; the index is bounded by the loop.
     unsafe {
         let time = now();
@@ -423,6 +437,5 @@ pub fn sweep(idle: u64, age: u64) -> bool {
             }
         }
     }
-    release(cpu);
-    true
+    0
 }

@@ -332,6 +332,13 @@ pub const CATALOGUE: &[Spec] = &[
         &[&[T("consume_skb")]],
         &[S::Completion],
     ),
+    // ends that have no tracepoint, so that an address that comes again is known for another packet's
+    row(
+        "freed",
+        Some(Hook::Consume),
+        &[&[F("skb_release_head_state")]],
+        &[],
+    ),
     Spec {
         drops: true,
         ..row("drop", Some(Hook::Drop), &[&[T("kfree_skb")]], &[])

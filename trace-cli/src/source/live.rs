@@ -128,7 +128,7 @@ impl Live {
     /// The kernel side's counters, summed over all CPUs.
     pub fn counters(&self) -> [u64; COUNTERS as usize] {
         let mut counters = self.loaded.counters();
-        counters[Counter::Missed as usize] = self.missed;
+        counters[Counter::Missed as usize] += self.missed;
         counters
     }
 

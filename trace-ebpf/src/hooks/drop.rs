@@ -1,28 +1,98 @@
 //! A packet is freed: after use, or thrown away.
 
+use core::{ffi::c_void, ptr::read_volatile};
+
 use aya_ebpf::helpers::generated::{bpf_get_stack, bpf_probe_read_kernel};
 use aya_log_ebpf::{debug, warn};
-use trace_ebpf::{Counter, DropHead, Hook, Kind, MAX_STACK};
+use trace_ebpf::{Counter, DropHead, Hook, Kind, MAX_STACK, flags};
 
-use super::{alone, visit_argument};
+use super::{claim, interrupted, release};
 use crate::{
-    maps::{count, reserve, submit},
-    memory::{Memory as _, Pointer, Probe},
-    segment::{Detail, Stamp, nested, now, stamp},
+    maps::{Cpu, Slot, count, reserve, submit},
+    memory::{Memory, Pointer, Probe},
+    segment::{Detail, Stamp, now, number, phase, phase_of, slot_for, stamp_key},
+};
+
+const CONSUMED: Stamp = Stamp {
+    ends: true,
+    late: true,
+    ..Stamp::at(Hook::Consume, 0)
 };
 
 /// `consume_skb(skb, …)`.
 #[inline(always)]
 pub fn consume<P: Probe>(probe: &P) {
-    visit_argument(
-        probe,
-        0,
-        Stamp {
-            ends: true,
-            late: true,
-            ..Stamp::at(Hook::Consume, 0)
-        },
-    );
+    let skb = probe.pointer(0);
+    // SAFETY: `skb` is live.
+    unsafe {
+        let Some(cpu) = claim() else {
+            return interrupted::<P::Memory>(skb, CONSUMED, Detail::default());
+        };
+        let key = number(cpu, skb);
+        (*cpu).freed = key;
+        stamp_key::<P::Memory>(cpu, skb, key, CONSUMED, Detail::default());
+        release(cpu);
+    }
+}
+
+/// `skb_release_head_state(skb)`: on the way of every free. Those that have a tracepoint told of themselves just before;
+/// others have none (`__kfree_skb`, `napi_consume_skb` of another CPU's packet since 6.19).
+#[inline(always)]
+pub fn freed<P: Probe>(probe: &P) {
+    let skb = probe.pointer(0);
+    // SAFETY: `skb` is live.
+    unsafe {
+        let Some(cpu) = claim() else {
+            return count(Counter::Missed);
+        };
+        let key = number(cpu, skb);
+        // GRO's own end tells which packet it was merged into
+        let told = (*cpu).freed == key || (*cpu).gro == key;
+        (*cpu).freed = 0;
+        if !told && ends::<P::Memory>(cpu, skb, key) {
+            stamp_key::<P::Memory>(cpu, skb, key, CONSUMED, Detail::default());
+        }
+        release(cpu);
+    }
+}
+
+/// Whether a packet whose head state is released ends here, and is worth a record.
+#[inline(always)]
+unsafe fn ends<M: Memory>(cpu: *mut Cpu, skb: *const c_void, key: u64) -> bool {
+    // SAFETY: `skb` is live.
+    unsafe {
+        match phase_of(cpu, key) {
+            // What TCP read, or keeps to send it again, has no device.
+            0 => !M::load::<Pointer>(skb, offset!(skb_dev)).0.is_null(),
+            phase::RECEIVE | phase::LOCAL => {
+                let slot = slot_for(cpu, key);
+                slot.is_null() || !outlived(slot)
+            }
+            _ => true,
+        }
+    }
+}
+
+/// Whether what is in the packet may outlive its sk_buff: TCP's bytes (`tcp_try_coalesce`), and parts, of which reassembly
+/// makes one the whole (`skb_morph`).
+#[inline(always)]
+unsafe fn outlived(slot: *const Slot) -> bool {
+    // SAFETY: constant offsets below PACKET_BYTES.
+    unsafe {
+        if (*slot).head.flags & flags::PACKET == 0 {
+            return true;
+        }
+        const TCP: u8 = 6;
+        const IPV6_FRAGMENT: u8 = 44;
+        let body = (&raw const (*slot).body).cast::<u8>();
+        let byte = |at: usize| read_volatile(body.add(at));
+        if byte(0) >> 4 == 4 {
+            // more fragments, or an offset
+            byte(9) == TCP || byte(6) & 0x3f != 0 || byte(7) != 0
+        } else {
+            matches!(byte(6), TCP | IPV6_FRAGMENT)
+        }
+    }
 }
 
 /// A drop's record: always of full length, so that its size is a constant.
@@ -52,15 +122,20 @@ pub fn drop<P: Probe>(probe: &P) {
             late: true,
             ..Stamp::at(Hook::Drop, 0)
         };
-        let stamped = alone(|cpu| {
-            let slot = stamp::<P::Memory>(cpu, skb, what, Detail::default());
-            if slot.is_null() { 0 } else { (*slot).last }
-        });
-        let time = match stamped {
-            Some(0) => return, // refused by the filter
-            Some(time) => time,
+        let time = match claim() {
+            Some(cpu) => {
+                let key = number(cpu, skb);
+                (*cpu).freed = key;
+                let slot = stamp_key::<P::Memory>(cpu, skb, key, what, Detail::default());
+                let time = if slot.is_null() { 0 } else { (*slot).last };
+                release(cpu);
+                if time == 0 {
+                    return; // refused by the filter
+                }
+                time
+            }
             None => {
-                nested::<P::Memory>(skb, what.hook as u32, &Detail::default(), false);
+                interrupted::<P::Memory>(skb, what, Detail::default());
                 now()
             }
         };

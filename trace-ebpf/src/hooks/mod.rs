@@ -11,38 +11,40 @@ pub mod transport;
 use core::ffi::c_void;
 
 use aya_log_ebpf::debug;
+use trace_ebpf::Counter;
 
 use crate::{
-    maps::{Cpu, claim, release},
+    maps::{Cpu, claim, count, release},
     memory::{Memory, Probe},
     segment::{Detail, Stamp, nested, stamp},
 };
 
-/// Runs `body` with this CPU's state; not if it interrupted another one.
+/// Runs `body` with a state of this CPU; if none is free, that is counted.
 ///
 /// The compiler makes one function of a closure that several hooks share, which then asks at run time what each hook knows when it is
 /// compiled: 300 instructions. Code that is inlined into several hooks uses [`claim`] and [`release`].
 #[inline(always)]
 pub fn alone<R: Default>(body: impl FnOnce(*mut Cpu) -> R) -> Option<R> {
-    let cpu = claim()?;
+    let Some(cpu) = claim() else {
+        count(Counter::Missed);
+        return None;
+    };
     let result = body(cpu);
     release(cpu);
     Some(result)
 }
 
-/// A hook that interrupted another one: its stamp goes its own way.
+/// No state is free: the stamp goes its own way.
 ///
 /// # Safety
-/// `skb` is live if `what.opens`.
+/// `skb` is live.
 #[inline(always)]
 pub unsafe fn interrupted<M: Memory>(skb: *const c_void, what: Stamp, detail: Detail) {
-    if what.opens {
-        // SAFETY: as promised.
-        unsafe { nested::<M>(skb, what.hook as u32, &detail, what.poll) }
-    }
+    // SAFETY: as promised.
+    unsafe { nested::<M>(skb, what.hook as u32, &detail, what.poll) }
 }
 
-/// Stamps a live sk_buff; false if this interrupted another hook.
+/// Stamps a live sk_buff; false if no state was free.
 #[inline(always)]
 pub fn visit<M: Memory>(skb: *const c_void, what: Stamp, detail: Detail) -> bool {
     // SAFETY: `skb` is the hook's argument.
@@ -61,6 +63,6 @@ pub fn visit<M: Memory>(skb: *const c_void, what: Stamp, detail: Detail) -> bool
 #[inline(always)]
 pub fn visit_argument<P: Probe>(probe: &P, n: usize, what: Stamp) {
     if !visit::<P::Memory>(probe.pointer(n), what, Detail::default()) {
-        debug!(probe, "hook {} interrupted another one", what.hook as u8);
+        debug!(probe, "hook {} interrupted others", what.hook as u8);
     }
 }

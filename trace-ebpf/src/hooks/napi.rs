@@ -7,7 +7,7 @@ use trace_ebpf::{Counter, Kind, PollEvent};
 
 use super::{claim, release};
 use crate::{
-    maps::{Cpu, Scheduled, count, scheduled, send, this_cpu},
+    maps::{Cpu, Scheduled, VECTORS, Vector, count, facts, scheduled, send},
     memory::{Memory as _, Pointer, Probe},
     segment::{end_poll, now},
 };
@@ -18,18 +18,22 @@ const NET_RX: u64 = 3;
 /// `irq_handler_entry(irq, action)`.
 #[inline(always)]
 pub fn irq_entry<P: Probe>(probe: &P) {
-    let Some(cpu) = this_cpu() else { return };
+    let Some(cpu) = facts() else { return };
     // SAFETY: interrupts are off; nobody else on this CPU writes these fields.
     unsafe {
-        (*cpu).irq_time = now();
-        (*cpu).irq = probe.number(0) as u16;
+        let (time, irq) = (now(), probe.number(0) & 0xffff);
+        (*cpu).irq_time = time;
+        (*cpu).irq = irq as u16;
+        let vector = vector(cpu, irq);
+        (*vector).time = time;
+        (*vector).irq = irq;
     }
 }
 
 /// `irq_handler_exit(irq, action, ret)`.
 #[inline(always)]
 pub fn irq_exit<P: Probe>(_probe: &P) {
-    let Some(cpu) = this_cpu() else { return };
+    let Some(cpu) = facts() else { return };
     // SAFETY: as above.
     unsafe { (*cpu).irq_time = 0 }
 }
@@ -44,6 +48,17 @@ unsafe fn interrupt(cpu: *mut Cpu) -> u16 {
         } else {
             PollEvent::NO_INTERRUPT
         }
+    }
+}
+
+/// The place of an interrupt.
+#[inline(always)]
+unsafe fn vector(cpu: *mut Cpu, irq: u64) -> *mut Vector {
+    // SAFETY: the mask keeps the index inside the array.
+    unsafe {
+        addr_of_mut!((*cpu).vectors)
+            .cast::<Vector>()
+            .add((irq & (VECTORS as u64 - 1)) as usize)
     }
 }
 
@@ -63,19 +78,30 @@ unsafe fn place<P: Probe>(cpu: *mut Cpu, probe: &P) -> Option<(u64, *mut Schedul
 }
 
 /// `__napi_schedule(napi)`, `__napi_schedule_irqoff(napi)`: the interrupt being handled, if there is one, is
-/// what brings the packets of the NAPI's next polls.
+/// what brings the packets of the NAPI's next polls. One that came while the NAPI was polled only leaves a mark
+/// (`NAPIF_STATE_MISSED`), for which `napi_complete_done` schedules it again.
 #[inline(always)]
 pub fn napi_schedule<P: Probe>(probe: &P) {
-    let Some(cpu) = this_cpu() else { return };
+    let Some(cpu) = facts() else { return };
     // SAFETY: a NAPI that was scheduled is nobody else's until it has been polled.
     unsafe {
         let Some((napi, place)) = place(cpu, probe) else {
             return;
         };
+        let known = read_volatile(addr_of!((*place).napi)) == napi;
         write_volatile(addr_of_mut!((*place).napi), 0);
         (*place).time = now();
         (*place).irq_time = (*cpu).irq_time;
         (*place).irq = interrupt(cpu);
+        if (*place).irq != PollEvent::NO_INTERRUPT || !known {
+            (*place).vector = (*place).irq;
+        } else if (*place).vector != PollEvent::NO_INTERRUPT {
+            let vector = vector(cpu, u64::from((*place).vector));
+            if (*vector).irq == u64::from((*place).vector) && (*vector).time > (*place).polled {
+                (*place).irq_time = (*vector).time;
+                (*place).irq = (*place).vector;
+            }
+        }
         (*place).cpu = aya_ebpf::helpers::bpf_get_smp_processor_id();
         write_volatile(addr_of_mut!((*place).napi), napi);
         (*cpu).announced = (*cpu).begins;
@@ -85,7 +111,7 @@ pub fn napi_schedule<P: Probe>(probe: &P) {
 /// `__napi_poll(napi, repoll)`: a poll begins, in a softirq or in a NAPI thread.
 #[inline(always)]
 pub fn poll_begin<P: Probe>(probe: &P) {
-    let Some(cpu) = this_cpu() else { return };
+    let Some(cpu) = facts() else { return };
     // SAFETY: polls of one CPU do not interrupt each other; an interrupt writes irq_*, raise_* and the
     // places of other NAPIs only.
     unsafe {
@@ -102,6 +128,7 @@ pub fn poll_begin<P: Probe>(probe: &P) {
             }
             return;
         }
+        (*place).polled = time;
         let scheduled = (*place).time;
         let here = (*place).cpu == aya_ebpf::helpers::bpf_get_smp_processor_id();
         (*cpu).cause_irq = (*place).irq;
@@ -126,7 +153,7 @@ pub fn softirq_raise<P: Probe>(probe: &P) {
     if probe.number(0) & 0xffff_ffff != NET_RX {
         return;
     }
-    let Some(cpu) = this_cpu() else { return };
+    let Some(cpu) = facts() else { return };
     // SAFETY: interrupts are off while a softirq is raised.
     unsafe {
         if (*cpu).announced != 0 {
@@ -152,7 +179,7 @@ pub fn softirq_entry<P: Probe>(probe: &P) {
     if probe.number(0) & 0xffff_ffff != NET_RX {
         return;
     }
-    let Some(cpu) = this_cpu() else { return };
+    let Some(cpu) = facts() else { return };
     // SAFETY: only an interrupt can come between, and it writes irq_* and raise_* only.
     unsafe {
         let time = now();
@@ -179,7 +206,7 @@ pub fn softirq_exit<P: Probe>(probe: &P) {
     if probe.number(0) & 0xffff_ffff != NET_RX {
         return;
     }
-    let Some(cpu) = this_cpu() else { return };
+    let Some(cpu) = facts() else { return };
     // SAFETY: as above.
     unsafe {
         (*cpu).softirq_time = 0;
@@ -193,7 +220,7 @@ pub fn softirq_exit<P: Probe>(probe: &P) {
 /// `napi_poll(napi, work, budget)`: a poll has ended.
 #[inline(always)]
 pub fn napi_poll<P: Probe>(probe: &P) {
-    let Some(cpu) = this_cpu() else { return };
+    let Some(cpu) = facts() else { return };
     // SAFETY: as above; `napi` is live.
     unsafe {
         let time = now();
@@ -212,10 +239,10 @@ pub fn napi_poll<P: Probe>(probe: &P) {
             let (work, budget) = (probe.number(1) & 0xffff_ffff, probe.number(2) & 0xffff_ffff);
             let mut told = false;
             if ifindex == 0
-                && let Some(cpu) = claim()
+                && let Some(state) = claim()
             {
-                told = end_poll(cpu, time, work, budget);
-                release(cpu);
+                told = end_poll(cpu, state, time, work, budget);
+                release(state);
             }
             if !told {
                 tell(cpu, ifindex, time, work as u32, budget as u32);

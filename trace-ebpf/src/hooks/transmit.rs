@@ -2,10 +2,11 @@
 
 use core::ffi::c_void;
 
-use trace_ebpf::Hook;
+use trace_ebpf::{Counter, Hook};
 
 use super::{alone, claim, release, visit, visit_argument};
 use crate::{
+    maps::count,
     memory::Probe,
     segment::{Detail, Stamp, bit, now, number, phase, phase_of, stamp_key},
 };
@@ -33,7 +34,9 @@ pub fn ip6_xmit<P: Probe>(probe: &P) {
 /// The header is not complete here: the time is kept until the packet's next hook, a moment later.
 #[inline(always)]
 fn output(skb: *const c_void) {
-    let Some(cpu) = claim() else { return };
+    let Some(cpu) = claim() else {
+        return count(Counter::Missed);
+    };
     // SAFETY: this CPU's state.
     unsafe {
         (*cpu).output = number(cpu, skb);

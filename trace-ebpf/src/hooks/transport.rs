@@ -6,7 +6,7 @@ use trace_ebpf::{Hook, flags};
 
 use super::{alone, claim, interrupted, receive::receiving, release, socket::is_inet};
 use crate::{
-    maps::Cpu,
+    maps::{Cpu, facts},
     memory::{Memory, Probe},
     segment::{Detail, Stamp, now, number, phase, stamp_key},
 };
@@ -152,9 +152,11 @@ pub fn queued<P: Probe>(probe: &P) {
                 },
             );
             (*cpu).receiving = 0;
-            if !stamped.is_null() {
-                (*cpu).waking = key;
-                (*cpu).waking_time = (*stamped).last;
+            if !stamped.is_null()
+                && let Some(facts) = facts()
+            {
+                (*facts).waking = key;
+                (*facts).waking_time = (*stamped).last;
             }
         });
     }
@@ -190,11 +192,10 @@ unsafe fn destined(slot: *const crate::maps::Slot, port: u16) -> bool {
 /// `sched_waking(task)`, right inside `sk_data_ready`: the reader is woken.
 #[inline(always)]
 pub fn waking<P: Probe>(probe: &P) {
-    let Some(cpu) = crate::maps::this_cpu() else {
-        return;
-    };
+    let Some(facts) = facts() else { return };
     // SAFETY: a plain read; most wake-ups have nothing to do with us and end here.
-    if unsafe { core::ptr::read_volatile(&raw const (*cpu).waking) } == 0 {
+    let key = unsafe { core::ptr::read_volatile(&raw const (*facts).waking) };
+    if key == 0 {
         return;
     }
     let task: *const c_void = probe.pointer(0);
@@ -202,10 +203,9 @@ pub fn waking<P: Probe>(probe: &P) {
     unsafe {
         let pid = P::Memory::load::<u32>(task, offset!(task_pid));
         alone(|cpu| {
-            let key = (*cpu).waking;
-            (*cpu).waking = 0;
+            (*facts).waking = 0;
             // what is woken later was not woken by this packet
-            if now() - (*cpu).waking_time < 50_000 {
+            if now() - (*facts).waking_time < 50_000 {
                 let what = Stamp {
                     opens: false,
                     hands: true,

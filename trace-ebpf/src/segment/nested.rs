@@ -1,4 +1,4 @@
-//! Stamps taken while another hook is at work on the same CPU.
+//! Stamps taken while other hooks have all of the CPU's states.
 
 use core::{ffi::c_void, ptr::write_volatile};
 
@@ -6,7 +6,7 @@ use trace_ebpf::{Counter, Entry, Hook, Kind, SegmentHead, Tag, flags};
 
 use super::{Detail, LONGEST, notes::causes, now};
 use crate::{
-    maps::{count, send, this_cpu},
+    maps::{count, facts, send},
     memory::Memory,
 };
 
@@ -28,7 +28,7 @@ pub unsafe fn nested<M: Memory>(skb: *const c_void, hook: u32, detail: &Detail, 
         a: 0,
         b: 0,
     };
-    let Some(cpu) = this_cpu() else { return };
+    let Some(cpu) = facts() else { return };
     // SAFETY: reads as in `open`; the poll's fields are written by its own softirq only.
     unsafe {
         count(Counter::Nested);

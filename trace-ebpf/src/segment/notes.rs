@@ -10,7 +10,7 @@ use trace_ebpf::{Counter, DeviceName, Hook, Kind, NAME_BYTES, PollEvent, Process
 
 use super::{FULL, LONGEST, number, push, slot_for};
 use crate::{
-    maps::{Cpu, Slot, caller, count, reserve, send, submit},
+    maps::{Cpu, Slot, caller, count, facts, reserve, send, submit},
     memory::{Memory, Pointer},
 };
 
@@ -97,7 +97,8 @@ pub(super) unsafe fn causes(cpu: *const Cpu) -> (u64, u64, u64) {
 
 /// Notes the interrupt, softirq and poll that brought the packet, with their own times.
 #[inline(always)]
-pub(super) unsafe fn note_poll(cpu: *mut Cpu, slot: *mut Slot, fresh: bool) {
+pub(super) unsafe fn note_poll(slot: *mut Slot, fresh: bool) {
+    let Some(cpu) = facts() else { return };
     // SAFETY: plain reads and writes of this CPU's state.
     unsafe {
         (*slot).polled = 1;
@@ -162,13 +163,19 @@ pub(super) unsafe fn note_poll(cpu: *mut Cpu, slot: *mut Slot, fresh: bool) {
 /// # Safety
 /// As for [`number`].
 #[inline(always)]
-pub unsafe fn end_poll(cpu: *mut Cpu, time: u64, work: u64, budget: u64) -> bool {
+pub unsafe fn end_poll(
+    facts: *const Cpu,
+    cpu: *mut Cpu,
+    time: u64,
+    work: u64,
+    budget: u64,
+) -> bool {
     // SAFETY: as promised.
     unsafe {
-        let key = (*cpu).poll_key;
+        let key = (*facts).poll_key;
         if key == 0
-            || (*cpu).poll_irq != (*cpu).cause_irq
-            || (*cpu).poll_softirq != (*cpu).softirq_time
+            || (*facts).poll_irq != (*facts).cause_irq
+            || (*facts).poll_softirq != (*facts).softirq_time
             || work > 255
             || budget > 65535
         {
