@@ -14,6 +14,7 @@ pub mod files;
 pub mod growth;
 pub mod interfaces;
 pub mod interrupts;
+pub mod meanwhile;
 pub mod nic;
 pub mod protocols;
 pub mod sockets;
@@ -187,7 +188,7 @@ impl Snapshot {
     pub fn read(scope: &Scope) -> Result<Self, NetnsError> {
         let taken_ns = monotonic_ns();
         let machine = Machine::read(&Files::system());
-        let namespaces = match scope {
+        let mut namespaces: Vec<Namespace> = match scope {
             Scope::Own => vec![Namespace::read(own_name(), &Files::system())],
             Scope::Named(names) => names
                 .iter()
@@ -201,6 +202,8 @@ impl Snapshot {
                 })
                 .collect(),
         };
+        let lists = namespaces.iter_mut();
+        connections::find_owners(lists.filter_map(|one| one.connections.as_mut()));
         Ok(Self {
             taken_ns,
             machine,

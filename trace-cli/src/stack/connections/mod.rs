@@ -56,7 +56,7 @@ pub struct Connections {
     pub missing: Vec<SectionError>,
 }
 
-/// Lists the sockets of the calling thread's network namespace.
+/// Lists the sockets of the calling thread's network namespace; their processes are for [`find_owners`].
 ///
 /// # Errors
 /// If no protocol can be listed.
@@ -104,13 +104,8 @@ pub fn read(files: &Files) -> Result<Connections, SectionError> {
     if sockets.is_empty() && missing.len() >= Protocol::ALL.len() {
         return Err(missing.swap_remove(0));
     }
-    let wanted: HashSet<u32> = sockets.iter().filter_map(|socket| socket.inode).collect();
-    let (mut owners, searched) = owners::search(Path::new("/proc"), &wanted);
     let interfaces = netns::interfaces().unwrap_or_default();
     for socket in &mut sockets {
-        if let Some(inode) = socket.inode {
-            socket.processes = owners.remove(&inode).unwrap_or_default();
-        }
         if let Some(interface) = &mut socket.interface {
             interface.name = interfaces.get(&interface.index).cloned();
         }
@@ -120,10 +115,30 @@ pub fn read(files: &Files) -> Result<Connections, SectionError> {
         summary: tally.finish(),
         sockets,
         not_listed,
-        searched,
+        searched: Searched::default(),
         not_given: not_given.into_iter().collect(),
         missing,
     })
+}
+
+/// Finds the processes of all these lists' sockets, of whatever namespaces: every process' open files are looked through once.
+pub fn find_owners<'a>(lists: impl IntoIterator<Item = &'a mut Connections>) {
+    let mut lists: Vec<_> = lists.into_iter().collect();
+    let inodes = |list: &Connections| -> HashSet<u32> {
+        list.sockets.iter().filter_map(|one| one.inode).collect()
+    };
+    let wanted = lists.iter().flat_map(|list| inodes(list)).collect();
+    let (mut owners, searched) = owners::search(Path::new("/proc"), &wanted);
+    for list in &mut lists {
+        if !inodes(list).is_empty() {
+            list.searched = searched;
+        }
+        for socket in &mut list.sockets {
+            if let Some(inode) = socket.inode {
+                socket.processes = owners.remove(&inode).unwrap_or_default();
+            }
+        }
+    }
 }
 
 /// The list in the making.
@@ -215,7 +230,14 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let client = TcpStream::connect(address).unwrap();
         let datagrams = UdpSocket::bind("[::1]:0").unwrap();
-        let read = read(&Files::system()).unwrap();
+        let mut read = read(&Files::system()).unwrap();
+        let mut elsewhere = Connections {
+            sockets: Vec::new(),
+            ..read.clone()
+        };
+        find_owners([&mut elsewhere, &mut read]);
+        assert!(read.searched.processes > 0);
+        assert_eq!(elsewhere.searched, Searched::default());
         let find = |local: std::net::SocketAddr, state| {
             read.sockets
                 .iter()

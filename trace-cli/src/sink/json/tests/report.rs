@@ -6,6 +6,7 @@ use crate::stack::{
     Machine, Namespace, Report, SectionError, Snapshot,
     interfaces::{Interface, Interfaces, Napi, Qdisc, ReceiveQueue, TransmitQueue},
     interrupts::{Interrupt, Interrupts},
+    meanwhile::{Counted, Meanwhile},
     protocols::{self, Protocols},
     sockets::{self, Buffer, Memory, Sockets},
     softirq::{self, Softirq},
@@ -134,6 +135,24 @@ fn namespace() -> Namespace {
         protocols: Some(counted),
         connections: Some(crate::sink::sample_stack::connections()),
         nic: Some(crate::sink::sample_stack::nics()),
+        missing: missing(),
+    }
+}
+
+/// What the kernel counted during a trace.
+pub(super) fn meanwhile() -> Meanwhile {
+    let sockets = sockets().protocols;
+    Meanwhile {
+        start_ns: 5,
+        end_ns: 1_000_000_005,
+        cpus: machine().softirq.expect("it is there").cpus,
+        namespaces: vec![Counted {
+            name: "blue".to_owned(),
+            inode: 4_026_532_000,
+            protocols: BTreeMap::from([("UdpNoPorts".to_owned(), 7)]),
+            sockets: [sockets.clone(), sockets],
+            interfaces: vec![interface()],
+        }],
         missing: missing(),
     }
 }

@@ -146,7 +146,7 @@ impl Page<'_> {
             let wanted = self
                 .sections
                 .iter()
-                .any(|section| section.name() == error.section);
+                .any(|section| error.section == section.name());
             if wanted || self.sections.is_empty() {
                 let text = format!("not seen: {}: {error}", error.section);
                 writeln!(self.out, "  {}", self.paint.with(DOUBTFUL, clean(&text)))?;
