@@ -16,6 +16,7 @@ pub mod interfaces;
 pub mod interrupts;
 pub mod meanwhile;
 pub mod nic;
+pub mod polls;
 pub mod protocols;
 pub mod sockets;
 pub mod softirq;
@@ -144,6 +145,9 @@ pub struct Machine {
     /// NAPI and softirq.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub softirq: Option<softirq::Softirq>,
+    /// Polls, where they were counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub polls: Option<polls::Polls>,
     /// What could not be read.
     pub missing: Vec<SectionError>,
 }
@@ -284,7 +288,11 @@ impl Machine {
                 "only the machine's first network namespace shows them",
             ));
         }
-        Self { softirq, missing }
+        Self {
+            softirq,
+            polls: None,
+            missing,
+        }
     }
 }
 
@@ -292,6 +300,8 @@ impl Growth for Machine {
     fn since(&self, earlier: &Self) -> Self {
         Self {
             softirq: self.softirq.since(&earlier.softirq),
+            // Those of the interval already.
+            polls: None,
             missing: self.missing.clone(),
         }
     }

@@ -44,7 +44,7 @@ const LIMIT: usize = 1 << 18;
 pub struct Connections {
     /// How many there are.
     pub summary: Summary,
-    /// All of them: TCP, UDP, raw, ping, and by state (listeners first), addresses and ports.
+    /// All of them: TCP, MPTCP, UDP, raw, ping, and by state (listeners first), addresses and ports.
     pub sockets: Vec<Socket>,
     /// Sockets counted beyond the limit of the list (262144).
     pub not_listed: u64,
@@ -67,6 +67,10 @@ pub fn read(files: &Files) -> Result<Connections, SectionError> {
         .into_iter()
         .flat_map(|protocol| Family::ALL.map(|family| (protocol, family)))
     {
+        // Without it there can be no such sockets.
+        if protocol == Protocol::Mptcp && files.sysctl("mptcp/enabled").is_err() {
+            continue;
+        }
         let what = || format!("{} sockets of {}", protocol.name(), family.name());
         let answer = match (&mut netlink, protocol.number()) {
             (Ok(netlink), Some(number)) => Some(list.ask(netlink, protocol, family, number)),
@@ -93,6 +97,10 @@ pub fn read(files: &Files) -> Result<Connections, SectionError> {
             }
             Err(error) => list.missing.push(error),
         }
+    }
+    if files.net("sctp/eps").is_ok() {
+        let missing = SectionError::new(SECTION, "SCTP sockets", "they are not listed here");
+        list.missing.push(missing.remedy("ss -S lists them"));
     }
     let List {
         mut sockets,
@@ -128,15 +136,15 @@ pub fn find_owners<'a>(lists: impl IntoIterator<Item = &'a mut Connections>) {
         list.sockets.iter().filter_map(|one| one.inode).collect()
     };
     let wanted = lists.iter().flat_map(|list| inodes(list)).collect();
-    let (mut owners, searched) = owners::search(Path::new("/proc"), &wanted);
+    let (owners, searched) = owners::search(Path::new("/proc"), &wanted);
     for list in &mut lists {
         if !inodes(list).is_empty() {
             list.searched = searched;
         }
         for socket in &mut list.sockets {
-            if let Some(inode) = socket.inode {
-                socket.processes = owners.remove(&inode).unwrap_or_default();
-            }
+            // An MPTCP connection and its first subflow have the same.
+            let found = socket.inode.and_then(|inode| owners.get(&inode));
+            socket.processes = found.cloned().unwrap_or_default();
         }
     }
 }
@@ -167,7 +175,7 @@ impl List {
         netlink: &mut Netlink,
         protocol: Protocol,
         family: Family,
-        number: u8,
+        number: u32,
     ) -> Result<u64, NetlinkError> {
         let mut unread = 0;
         let request = message::request(number, family);
@@ -210,7 +218,7 @@ fn order(socket: &Socket) -> impl Ord + '_ {
 fn missing(what: String, error: &NetlinkError) -> SectionError {
     match error.errno() {
         Some(libc::ENOENT) => SectionError::new(SECTION, what, "this kernel cannot list them")
-            .remedy("load its module tcp_diag or udp_diag"),
+            .remedy("load its module: tcp_diag, udp_diag, mptcp_diag"),
         Some(libc::EPERM | libc::EACCES) => {
             SectionError::new(SECTION, what, error.to_string()).remedy("run it as root")
         }

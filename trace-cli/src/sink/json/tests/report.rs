@@ -7,6 +7,7 @@ use crate::stack::{
     interfaces::{Interface, Interfaces, Napi, Qdisc, ReceiveQueue, TransmitQueue},
     interrupts::{Interrupt, Interrupts},
     meanwhile::{Counted, Meanwhile},
+    polls::{Polled, Polls},
     protocols::{self, Protocols},
     sockets::{self, Buffer, Memory, Sockets},
     softirq::{self, Softirq},
@@ -28,6 +29,18 @@ fn machine() -> Machine {
             cpus,
             settings: BTreeMap::from([("core/netdev_budget".to_owned(), 300)]),
             flow_limit_cpus: Some("00".to_owned()),
+        }),
+        polls: Some(Polls {
+            interval_ns: 250_000_000,
+            devices: vec![Polled {
+                device: "eth0".to_owned(),
+                index: Some(2),
+                netns: Some("blue".to_owned()),
+                polls: 10,
+                packets: 100,
+                full_polls: 1,
+            }],
+            other_polls: 0,
         }),
         missing: missing(),
     }

@@ -44,6 +44,9 @@ pub fn write(
         let growth = growth.map(|growth| &growth.of.machine);
         page.title("machine")?;
         page.machine(machine, growth)?;
+        if let Some(polls) = &machine.polls {
+            page.polls(polls)?;
+        }
         page.missing(&machine.missing)?;
     }
     for namespace in &report.now.namespaces {
