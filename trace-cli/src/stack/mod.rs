@@ -21,6 +21,8 @@ pub mod protocols;
 pub mod sockets;
 pub mod softirq;
 pub mod tables;
+#[cfg(test)]
+mod tests;
 
 use serde::Serialize;
 
