@@ -161,7 +161,7 @@ fn later(name: &str, text: &str) -> Vec<u8> {
     let column = |number: usize, line: &str| match name {
         "net/softnet_stat" => " 0000000b".to_owned(),
         "net/sockstat" | "net/sockstat6" => " later 12".to_owned(),
-        "net/snmp" | "net/netstat" if number % 2 == 0 => " LaterCounter".to_owned(),
+        "net/snmp" | "net/netstat" if number.is_multiple_of(2) => " LaterCounter".to_owned(),
         "net/snmp" | "net/netstat" => " 13".to_owned(),
         "net/stat/nf_conntrack" | "net/stat/arp_cache" if number == 0 => " later".to_owned(),
         "net/stat/nf_conntrack" | "net/stat/arp_cache" => " 0000000e".to_owned(),
