@@ -1,7 +1,7 @@
 //! What the kernel's own counters cost a trace, for docs/performance.md:
 //!
 //! ```text
-//! cargo run --release -p trace-cli --example moment_cost
+//! cargo run -p trace-cli --example moment_cost
 //! ```
 //!
 //! Prints a line of JSON a round: the time to open them, to read them and to write them down, and how much that is.
