@@ -9,6 +9,7 @@ mod forward;
 mod kernels;
 mod lab;
 mod load;
+mod meanwhile;
 mod missed;
 mod nic;
 mod qdisc;

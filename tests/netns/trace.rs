@@ -13,6 +13,8 @@ pub struct Trace {
     pub session: Value,
     /// Every journey.
     pub journeys: Vec<Journey>,
+    /// What the kernel counted by itself.
+    pub meanwhile: Option<Value>,
     /// The last line.
     pub end: End,
 }
@@ -156,6 +158,10 @@ impl Trace {
         let mut rest: Vec<Value> = lines.collect();
         let end = rest.pop().expect("an end line");
         assert_eq!(end["type"], "end", "{end}");
+        let meanwhile = rest
+            .iter()
+            .find(|line| line["type"] == "meanwhile")
+            .cloned();
         let journeys = rest
             .into_iter()
             .filter(|line| line["type"] == "journey")
@@ -169,6 +175,7 @@ impl Trace {
         Self {
             session,
             journeys,
+            meanwhile,
             end,
         }
     }

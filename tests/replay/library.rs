@@ -58,7 +58,7 @@ impl Printer {
     fn take(&mut self, item: Item<'_>) {
         match item {
             Item::Record(bytes) => self.assembler.push(decode(bytes).unwrap()),
-            Item::Names(json) => self.text += &format!("{json}\n"),
+            Item::Names(json) | Item::Moment(json) => self.text += &format!("{json}\n"),
             Item::Tick { now, counters } => {
                 self.assembler.set_counters(KernelCounters(counters));
                 self.assembler.tick(now);

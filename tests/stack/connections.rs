@@ -352,3 +352,57 @@ fn summary(netns: &Netns, ours: &Value) {
         assert_eq!(count, theirs[name], "{name}: {theirs:?}\n{summary}");
     }
 }
+
+/// MPTCP's connections are listed apart from the TCP subflows that they are made of.
+#[test]
+#[expect(clippy::print_stderr, reason = "says that a test was left out")]
+fn mptcp_is_as_ss_says() -> Result<(), LabError> {
+    use rustix::net::{
+        AddressFamily, Protocol, SocketType, bind, connect, getsockname, listen, socket,
+    };
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    let mptcp = Protocol::from_raw(std::num::NonZeroU32::new(262).expect("a number"));
+    let netns = Netns::new("mptcp")?;
+    tool::run(&netns, "ip", &["link", "set", "lo", "up"]);
+    let made = netns.enter(|| {
+        let open = || socket(AddressFamily::INET, SocketType::STREAM, Some(mptcp));
+        let made = (|| {
+            let (listener, client) = (open()?, open()?);
+            bind(&listener, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+            listen(&listener, 5)?;
+            let address = SocketAddr::try_from(getsockname(&listener)?)?;
+            connect(&client, &address)?;
+            Ok::<_, rustix::io::Errno>((listener, client, address))
+        })();
+        Ok(made)
+    })?;
+    let (_listener, _client, address) = match made {
+        Ok(made) => made,
+        Err(error) => {
+            eprintln!("skipped: no MPTCP: {error}");
+            return Ok(());
+        }
+    };
+    let theirs = tool::run(&netns, "ss", &["-M", "-a", "-n", "-H"]);
+    let ours = tool::stack(&netns)["connections"].clone();
+    if let Some(missing) = ours["missing"].as_array().filter(|all| !all.is_empty()) {
+        eprintln!("skipped: {missing:?}");
+        return Ok(());
+    }
+    let all = ours["sockets"].as_array().expect("sockets").iter();
+    let all: Vec<_> = all.filter(|one| one["protocol"] == "mptcp").collect();
+    assert_eq!(all.len(), theirs.lines().count(), "{theirs}{all:?}");
+    let is_at = |one: &&&Value, end: &str| one[end]["port"] == address.port();
+    let client = all
+        .iter()
+        .find(|one| is_at(one, "remote"))
+        .expect("the client");
+    assert_eq!(client["state"], "established");
+    assert_eq!(client["processes"][0]["pid"], std::process::id());
+    assert!(
+        theirs.contains(&format!("127.0.0.1:{}", address.port())),
+        "{theirs}"
+    );
+    Ok(())
+}

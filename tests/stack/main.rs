@@ -3,9 +3,11 @@
 //! Needs root and iproute2, ethtool. Everything happens in network namespaces that a test makes and removes.
 mod advice;
 mod connections;
+mod exporter;
 mod interfaces;
 mod machine;
 mod nic;
+mod polls;
 mod protocols;
 mod sockets;
 mod ss;

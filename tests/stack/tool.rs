@@ -6,7 +6,7 @@ use pktjourney::lab::Netns;
 use serde_json::Value;
 
 /// The binary under test.
-fn binary() -> OsString {
+pub fn binary() -> OsString {
     std::env::var_os("PKTJOURNEY_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_pktjourney").into())
 }
 

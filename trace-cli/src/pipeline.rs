@@ -27,6 +27,7 @@ use crate::{
     session::Session,
     sink::{End, Sink, Warning},
     source::item::Item,
+    stack::meanwhile::{Meanwhile, Moment},
 };
 
 /// What a run makes of its journeys.
@@ -99,6 +100,8 @@ pub struct Pipeline<S> {
     drops: Drops,
     ledger: Ledger,
     matched: u64,
+    /// What the kernel counted by itself: the first moment, and the last one after it.
+    moments: (Option<Moment>, Option<Moment>),
     /// When all probes were in place.
     start: u64,
     first: Option<u64>,
@@ -131,6 +134,7 @@ impl<S: Sink> Pipeline<S> {
             drops: Drops::default(),
             ledger: Ledger::default(),
             matched: 0,
+            moments: (None, None),
             start: preface.session.start_ns,
             first: Some(preface.session.start_ns),
             last: preface.session.start_ns,
@@ -162,6 +166,15 @@ impl<S: Sink> Pipeline<S> {
                         let message = format!("kernel addresses have no names: {why}");
                         self.warn("no_symbols", message)?;
                     }
+                }
+                Ok(())
+            }
+            Item::Moment(text) => {
+                // as with names
+                let moment = serde_json::from_str(text).ok();
+                match self.moments.0 {
+                    None => self.moments.0 = moment,
+                    Some(_) => self.moments.1 = moment,
                 }
                 Ok(())
             }
@@ -248,6 +261,11 @@ impl<S: Sink> Pipeline<S> {
                 .sink
                 .latency(&self.latency.rows(), self.latency.excluded())?,
             Report::Drops => self.sink.drops(&self.drops.groups(), &self.names)?,
+        }
+        // A recording that was left early has no last moment.
+        if let (Some(start), Some(end)) = &self.moments {
+            self.sink
+                .meanwhile(&Meanwhile::between(start, end, &self.aim.selection.netns))?;
         }
         let lost = self.assembler.ledger().lost;
         self.ledger.lost = lost;

@@ -5,6 +5,7 @@ use crate::{
     dictionary::Dictionary,
     filter::{Direction as Way, Network, Subject},
     journey::model::{Direction, Flow, Journey, Outcome},
+    kernel::netns::is,
 };
 
 /// Whether the journey is one that was asked for.
@@ -101,10 +102,7 @@ pub fn selects(selection: &Selection, journey: &Journey, names: &Dictionary) -> 
     })
 }
 
-/// `wanted` is a name, a file below which the name stands, or an inode number.
 fn in_namespace(wanted: &str, netns: &[(u32, Option<&str>)]) -> bool {
-    let last = wanted.rsplit('/').next().unwrap_or(wanted);
-    netns
-        .iter()
-        .any(|&(inode, name)| name.is_some_and(|name| name == last) || wanted.parse() == Ok(inode))
+    let mut all = netns.iter();
+    all.any(|&(inode, name)| is(wanted, inode, name))
 }

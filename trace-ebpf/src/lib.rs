@@ -547,9 +547,61 @@ pub struct Config {
     pub ring_bytes: u32,
 }
 
+/// Where the program that counts polls finds what it reads; offsets in bytes, filled by user space.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PollOffsets {
+    /// `napi_struct.dev`
+    pub napi_dev: u32,
+    /// `net_device.ifindex`
+    pub dev_ifindex: u32,
+    /// `net_device.name`
+    pub dev_name: u32,
+    /// `net_device.nd_net.net`, or [`Offsets::ABSENT`]
+    pub dev_net: u32,
+    /// `net.ns.inum`, or [`Offsets::ABSENT`]
+    pub net_inum: u32,
+}
+
+/// A device that is polled; all zero is the CPUs' backlog.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct PollKey {
+    /// Inode number of its network namespace.
+    pub netns: u32,
+    /// Its index there.
+    pub ifindex: u32,
+}
+
+/// What one CPU counted of a device's polls.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PollCount {
+    /// Polls that have ended.
+    pub polls: u64,
+    /// Packets that they handled.
+    pub packets: u64,
+    /// Polls that handled as many as they were allowed to.
+    pub full: u64,
+    /// The device's name, ended by a zero.
+    pub name: [u8; 16],
+}
+
+/// Devices whose polls are counted; polls of more are counted together.
+pub const POLLED_DEVICES: u32 = 1024;
+
 // SAFETY: plain numbers, `repr(C)`, no padding (all fields are u32 or multiples of four bytes).
 #[cfg(feature = "user")]
 unsafe impl aya::Pod for Offsets {}
 // SAFETY: as above.
 #[cfg(feature = "user")]
 unsafe impl aya::Pod for Config {}
+// SAFETY: as above.
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for PollOffsets {}
+// SAFETY: as above.
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for PollKey {}
+// SAFETY: as above.
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for PollCount {}

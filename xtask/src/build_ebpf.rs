@@ -1,9 +1,9 @@
-//! `cargo xtask build-ebpf`: compiles the eBPF programs into the object that is committed, so that
+//! `cargo xtask build-ebpf`: compiles the eBPF programs into the objects that are committed, so that
 //! building pktjourney itself needs nothing but a stable Rust.
 //!
 //! The same sources give the same bytes on every machine: paths are remapped, there is one codegen
 //! unit, compiler and linker are pinned, and DWARF is cut away once the linker has turned it into
-//! BTF. `--check` builds on that: it fails when the committed object is not what the sources give.
+//! BTF. `--check` builds on that: it fails when a committed object is not what the sources give.
 
 use std::{
     env, fs,
@@ -22,48 +22,61 @@ use crate::{
     util::{self, run, say},
 };
 
-/// Release of the compiler that made the object: another one's output cannot be compared with it.
+/// Release of the compiler that made the objects: another one's output cannot be compared with it.
 const COMPILER: &str = "trace-cli/ebpf/compiler.txt";
-/// Where the committed object lies in the checkout.
-const OBJECT: &str = "trace-cli/ebpf/pktjourney.bpf.o";
+/// Programs of the package `trace-ebpf`, and where the object that is committed of each lies in the checkout.
+const OBJECTS: [(&str, &str); 2] = [
+    ("pktjourney-ebpf", "trace-cli/ebpf/pktjourney.bpf.o"),
+    ("polls-ebpf", "trace-cli/ebpf/polls.bpf.o"),
+];
 /// Set for the compilers that the nested cargo starts through us.
 pub const WRAPPED: &str = "PKTJOURNEY_XTASK_RUSTC";
 const TARGET: &str = "bpfel-unknown-none";
 
-/// Builds the object and writes it, or with `check` compares it with the committed one.
+/// Builds the objects and writes them, or with `check` compares them with the committed ones.
 pub fn build_ebpf(check: bool) -> Result<()> {
     let compiler = setup::compiler()?;
     let compiler_file = util::workspace().join(COMPILER);
     let made_by = fs::read_to_string(&compiler_file).unwrap_or_default();
     if check && !made_by.is_empty() && made_by.trim() != compiler {
         say(format!(
-            "{OBJECT} was made by rustc {}; this is {compiler}, which gives other bytes: not compared",
+            "the eBPF objects were made by rustc {}; this is {compiler}, which gives other bytes: not compared",
             made_by.trim()
         ));
         return Ok(());
     }
-    let built = build(&setup::setup()?)?;
-    let path = util::workspace().join(OBJECT);
+    for (built, (_, object)) in build(&setup::setup()?)?.iter().zip(OBJECTS) {
+        settle(object, built, check)?;
+    }
+    if !check {
+        fs::write(&compiler_file, format!("{compiler}\n"))?;
+    }
+    Ok(())
+}
+
+/// Writes an object that has changed, or with `check` says so.
+fn settle(object: &str, built: &[u8], check: bool) -> Result<()> {
+    let path = util::workspace().join(object);
     let committed = fs::read(&path).unwrap_or_default();
     match (built == committed, check) {
         (true, _) => say(format!(
-            "{OBJECT} is what the sources give ({} bytes)",
+            "{object} is what the sources give ({} bytes)",
             built.len()
         )),
         (false, false) => {
             fs::create_dir_all(path.parent().expect("a file lies in a folder"))?;
-            fs::write(&path, &built).with_context(|| format!("cannot write {OBJECT}"))?;
-            fs::write(&compiler_file, format!("{compiler}\n"))?;
+            fs::write(&path, built).with_context(|| format!("cannot write {object}"))?;
             say(format!(
-                "{OBJECT} written ({} bytes); commit it with the sources",
+                "{object} written ({} bytes); commit it with the sources",
                 built.len()
             ));
         }
         (false, true) => {
-            let kept = util::workspace().join("trace-ebpf/target/pktjourney.bpf.o");
-            fs::write(&kept, &built)?;
+            let name = path.file_name().expect("an object has a name");
+            let kept = util::workspace().join("trace-ebpf/target").join(name);
+            fs::write(&kept, built)?;
             bail!(
-                "{OBJECT} ({} bytes) is not what the sources give ({} bytes, kept as {}).\n\
+                "{object} ({} bytes) is not what the sources give ({} bytes, kept as {}).\n\
                  Run `cargo xtask build-ebpf` and commit the object with the sources.",
                 committed.len(),
                 built.len(),
@@ -74,8 +87,8 @@ pub fn build_ebpf(check: bool) -> Result<()> {
     Ok(())
 }
 
-/// Compiles, links and strips; gives the object's bytes.
-fn build(chain: &Toolchain) -> Result<Vec<u8>> {
+/// Compiles, links and strips; gives the bytes of each object.
+fn build(chain: &Toolchain) -> Result<Vec<Vec<u8>>> {
     let workspace = util::workspace();
     let target_dir = workspace.join("trace-ebpf/target");
     run(util::cargo().args(["fetch", "--quiet", "--locked"]))
@@ -92,13 +105,8 @@ fn build(chain: &Toolchain) -> Result<Vec<u8>> {
             TARGET,
         ])
         .args(["-Z", "build-std=core", "--package", "trace-ebpf"])
-        .args([
-            "--bin",
-            "pktjourney-ebpf",
-            "--features",
-            "programs",
-            "--target-dir",
-        ])
+        .args(OBJECTS.iter().flat_map(|(program, _)| ["--bin", program]))
+        .args(["--features", "programs", "--target-dir"])
         .arg(&target_dir);
     clean_environment(&mut cargo);
     let path = env::join_paths(
@@ -118,8 +126,12 @@ fn build(chain: &Toolchain) -> Result<Vec<u8>> {
             flags(&workspace, chain).join("\x1f"),
         );
     run(&mut cargo).context("the eBPF programs do not build")?;
-    let linked = target_dir.join(TARGET).join("release/pktjourney-ebpf");
-    strip(&fs::read(&linked).with_context(|| format!("no {}", linked.display()))?)
+    let folder = target_dir.join(TARGET).join("release");
+    let objects = OBJECTS.iter().map(|(program, _)| {
+        let linked = folder.join(program);
+        strip(&fs::read(&linked).with_context(|| format!("no {}", linked.display()))?)
+    });
+    objects.collect()
 }
 
 /// Stands in for rustc when [`WRAPPED`] is set. Cargo hashes the absolute path of core's sources into

@@ -50,7 +50,7 @@ pub fn measure(tool: &Tool, pair: &Pair, load: &Load) -> Result<Value> {
                 lost = counters[trace_ebpf::Counter::SegmentsLost as usize]
                     + counters[trace_ebpf::Counter::RecordsLost as usize];
             }
-            Item::Tick { .. } | Item::Names(_) => {}
+            Item::Tick { .. } | Item::Names(_) | Item::Moment(_) => {}
         }
     }
     let records: u64 = kinds.values().map(|kind| kind.0).sum();

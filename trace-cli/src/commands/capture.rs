@@ -27,6 +27,7 @@ use crate::{
         names::Learner,
         recording::{Reader, WriteError, Writer},
     },
+    stack::meanwhile::Moment,
 };
 
 type Out = Box<dyn Sink>;
@@ -101,7 +102,7 @@ fn replay(path: &Path, aim: Aim, output: Output) -> Result<u8, Failure> {
                 last = match item {
                     Item::Tick { now, counters } => Some(Item::End { now, counters }),
                     Item::End { .. } => None,
-                    Item::Record(_) | Item::Names(_) => last,
+                    Item::Record(_) | Item::Names(_) | Item::Moment(_) => last,
                 };
             }
             Ok(None) => break None,
@@ -136,7 +137,12 @@ async fn live(
     let mut terminate = signal(SignalKind::terminate()).map_err(system("cannot catch SIGTERM"))?;
     let ending = leave_at_the_second_signal().map_err(system("cannot catch signals"))?;
 
-    let (loaded, preface) = start::start(&start::Wanted {
+    let start::Started {
+        loaded,
+        preface,
+        mut watch,
+        moment,
+    } = start::start(&start::Wanted {
         report: aim.report,
         probes,
         filter: &aim.selection.filter,
@@ -156,6 +162,7 @@ async fn live(
     )
     .map_err(Failure::Output)?;
 
+    count(&moment, &mut learner, &mut recorder, &mut pipeline)?;
     loop {
         let go_on = tokio::select! {
             _ = interrupt.recv() => false,
@@ -171,6 +178,9 @@ async fn live(
         }
     }
     ending.store(true, Ordering::Relaxed);
+    // Around the journeys on both sides: what they lost is in what the kernel counted.
+    live.stop();
+    count(&watch.read(), &mut learner, &mut recorder, &mut pipeline)?;
     live.end(|item| step(item, &mut learner, &mut recorder, &mut pipeline))?;
     let recorded = recorder.finish();
     if let Err(error) = &recorded {
@@ -192,6 +202,17 @@ fn tell_missed(live: &Live) {
     for (program, missed) in live.missed() {
         eprintln!("{program}: not run {missed} times, as it would have interrupted itself");
     }
+}
+
+/// What the kernel counts at a moment, as an item of the live stream.
+fn count(
+    moment: &Moment,
+    learner: &mut Learner,
+    recorder: &mut Recorder,
+    pipeline: &mut Pipeline<Out>,
+) -> Result<(), Failure> {
+    let text = serde_json::to_string(moment).map_err(Failure::Preface)?;
+    step(Item::Moment(&text), learner, recorder, pipeline)
 }
 
 /// One item of the live stream: names it needs first, then into the file and the pipeline alike.

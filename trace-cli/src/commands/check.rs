@@ -40,7 +40,7 @@ pub fn run(probes: &Probes, output: Output) -> Result<u8, Failure> {
         log: false,
     });
     let (session, failure) = match started {
-        Ok((_, preface)) => (Some(preface.session), None),
+        Ok(started) => (Some(started.preface.session), None),
         Err(failure) => (None, Some(failure)),
     };
     if let Some(session) = &session {

@@ -3,24 +3,40 @@
 use std::{
     io::{self, BufWriter, Write as _},
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::Failure;
 use crate::{
     config::{Output, Stack},
     sink::{json::Json, text::stack},
-    stack::{Report, Snapshot},
+    stack::{Report, Section, SectionError, Snapshot, polls::Counter},
 };
+
+/// How long polls are counted for one look.
+const SAMPLE: Duration = Duration::from_millis(250);
 
 /// Runs the command; gives the exit code.
 pub fn run(wanted: &Stack, output: Output) -> Result<u8, Failure> {
+    let mut polls = count_polls(wanted);
     let mut out = BufWriter::with_capacity(1 << 16, io::stdout());
     let mut earlier: Option<Snapshot> = None;
     let mut left = wanted.count;
     let mut next = Instant::now();
     loop {
-        let report = Report::new(Snapshot::read(&wanted.scope)?, earlier.as_ref());
+        let counted = polls
+            .as_mut()
+            .map(|polls| polls.as_mut().map(Counter::take));
+        let mut now = Snapshot::read(&wanted.scope)?;
+        match counted {
+            // Under --watch they are counted from one look to the next.
+            Some(Ok(polls)) if wanted.watch.is_none() || earlier.is_some() => {
+                now.machine.polls = Some(polls);
+            }
+            Some(Err(error)) => now.machine.missing.push(error.clone()),
+            _ => {}
+        }
+        let report = Report::new(now, earlier.as_ref());
         let written = if output.json {
             Json::new(&mut out).stack(&report)
         } else {
@@ -38,4 +54,18 @@ pub fn run(wanted: &Stack, output: Output) -> Result<u8, Failure> {
         next = (next + every).max(Instant::now());
         thread::sleep(next.saturating_duration_since(Instant::now()));
     }
+}
+
+/// Begins to count polls where that was asked for: by the section's name, or by looking again and again. For one look, it takes
+/// the time that it counts.
+fn count_polls(wanted: &Stack) -> Option<Result<Counter, SectionError>> {
+    let named = wanted.sections.contains(&Section::Softirq);
+    if !named && (wanted.watch.is_none() || !wanted.sections.is_empty()) {
+        return None;
+    }
+    let counter = Counter::start();
+    if wanted.watch.is_none() && counter.is_ok() {
+        thread::sleep(SAMPLE);
+    }
+    Some(counter)
 }

@@ -20,6 +20,7 @@ use crate::{
     pipeline::{Preface, Report},
     probe::{self, Loaded, Plan, State},
     session::{NotProbed, PlanRow, PlanState, SCHEMA_VERSION, Session},
+    stack::meanwhile::{Moment, Watch},
 };
 
 /// What is asked of the kernel side.
@@ -40,8 +41,20 @@ pub struct Wanted<'a> {
     pub log: bool,
 }
 
+/// A trace that has begun.
+pub struct Started {
+    /// Probes in place.
+    pub loaded: Loaded,
+    /// What was attached.
+    pub preface: Preface,
+    /// What the kernel counts by itself, to be read again at the end.
+    pub watch: Watch,
+    /// What it had counted at the start.
+    pub moment: Moment,
+}
+
 /// Attaches, and describes what was attached.
-pub fn start(wanted: &Wanted<'_>) -> Result<(Loaded, Preface), Failure> {
+pub fn start(wanted: &Wanted<'_>) -> Result<Started, Failure> {
     let btf = Btf::from_kernel();
     let facts = Facts::gather(btf.as_ref());
     require(&facts)?;
@@ -67,6 +80,9 @@ pub fn start(wanted: &Wanted<'_>) -> Result<(Loaded, Preface), Failure> {
     drop(btf);
     let loaded = probe::load(&options)?;
 
+    let mut watch = Watch::open(wanted.netns);
+    let moment = watch.read();
+
     let clock = ClockOffset::measure();
     let mut names = Dictionary::new(clock);
     for (code, name) in reasons.iter() {
@@ -88,7 +104,12 @@ pub fn start(wanted: &Wanted<'_>) -> Result<(Loaded, Preface), Failure> {
             .map(|hook| hook as u8)
             .collect(),
     };
-    Ok((loaded, preface))
+    Ok(Started {
+        loaded,
+        preface,
+        watch,
+        moment,
+    })
 }
 
 fn bookends(probes: &Probes) -> Result<Vec<Option<String>>, Failure> {

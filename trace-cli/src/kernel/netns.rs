@@ -92,6 +92,12 @@ pub fn inode(path: &Path) -> Option<u32> {
         .flatten()
 }
 
+/// Whether a namespace is the wanted one: asked for by its name, by a file that is called so, or by its inode number.
+pub fn is(wanted: &str, inode: u32, name: Option<&str>) -> bool {
+    let last = wanted.rsplit('/').next().unwrap_or(wanted);
+    name == Some(last) || wanted.parse() == Ok(inode)
+}
+
 /// Names of all namespaces that have one, by inode number. Changes as namespaces come and go.
 pub fn names() -> BTreeMap<u32, String> {
     names_in(&FOLDERS.map(Path::new))

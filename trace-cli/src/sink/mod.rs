@@ -10,6 +10,7 @@ use crate::config::Output;
 use crate::dictionary::Dictionary;
 use crate::journey::model::{Journey, Ledger, Losses};
 use crate::session::Session;
+use crate::stack::meanwhile::Meanwhile;
 
 pub mod json;
 pub mod names;
@@ -37,6 +38,9 @@ pub trait Sink {
     /// The drop table.
     fn drops(&mut self, groups: &[DropGroup], names: &Dictionary) -> io::Result<()>;
 
+    /// What the kernel counted by itself during the trace.
+    fn meanwhile(&mut self, meanwhile: &Meanwhile) -> io::Result<()>;
+
     /// Something the user should know, that does not end the trace.
     fn warning(&mut self, warning: &Warning) -> io::Result<()>;
 
@@ -62,6 +66,9 @@ impl<S: Sink + ?Sized> Sink for Box<S> {
     }
     fn drops(&mut self, groups: &[DropGroup], names: &Dictionary) -> io::Result<()> {
         (**self).drops(groups, names)
+    }
+    fn meanwhile(&mut self, meanwhile: &Meanwhile) -> io::Result<()> {
+        (**self).meanwhile(meanwhile)
     }
     fn warning(&mut self, warning: &Warning) -> io::Result<()> {
         (**self).warning(warning)

@@ -26,6 +26,8 @@ pub enum Item<'a> {
     },
     /// Names learnt from outside the stream (symbols, namespaces, …): a JSON object, opaque here.
     Names(&'a str),
+    /// What the kernel counts by itself, at the beginning and at the end of the trace: a JSON object, opaque here.
+    Moment(&'a str),
     /// The trace ended in good order. Nothing follows.
     End {
         /// CLOCK_MONOTONIC, ns.

@@ -93,9 +93,13 @@ impl Live {
         })
     }
 
-    /// The trace is over: every slot is sent, every ring emptied.
-    pub fn end<E>(&mut self, mut each: impl FnMut(Item<'_>) -> Result<(), E>) -> Result<(), E> {
+    /// Detaches everything: no more packets are seen.
+    pub fn stop(&mut self) {
         self.loaded.detach();
+    }
+
+    /// The trace was [stopped](Self::stop) and is over: every slot is sent, every ring emptied.
+    pub fn end<E>(&mut self, mut each: impl FnMut(Item<'_>) -> Result<(), E>) -> Result<(), E> {
         self.loaded.sweep(true);
         let now = monotonic_ns();
         self.drain(now, &mut each)?;

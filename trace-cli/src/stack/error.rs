@@ -1,15 +1,15 @@
 //! Why a section, or a part of one, is missing.
 
-use std::io;
+use std::{borrow::Cow, io};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A section (or a named part of one) that could not be read.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, thiserror::Error)]
 #[error("{what}: {why}{}", remedy.as_deref().map(|remedy| format!(" ({remedy})")).unwrap_or_default())]
 pub struct SectionError {
     /// The section, as it is named on the command line.
-    pub section: &'static str,
+    pub section: Cow<'static, str>,
     /// What is missing.
     pub what: String,
     /// What the kernel said, or what was wrong with it.
@@ -23,7 +23,7 @@ impl SectionError {
     /// Says what is missing and why.
     pub fn new(section: &'static str, what: impl Into<String>, why: impl Into<String>) -> Self {
         Self {
-            section,
+            section: section.into(),
             what: what.into(),
             why: why.into(),
             remedy: None,

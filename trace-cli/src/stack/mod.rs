@@ -14,11 +14,15 @@ pub mod files;
 pub mod growth;
 pub mod interfaces;
 pub mod interrupts;
+pub mod meanwhile;
 pub mod nic;
+pub mod polls;
 pub mod protocols;
 pub mod sockets;
 pub mod softirq;
 pub mod tables;
+#[cfg(test)]
+mod tests;
 
 use serde::Serialize;
 
@@ -143,6 +147,9 @@ pub struct Machine {
     /// NAPI and softirq.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub softirq: Option<softirq::Softirq>,
+    /// Polls, where they were counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub polls: Option<polls::Polls>,
     /// What could not be read.
     pub missing: Vec<SectionError>,
 }
@@ -187,7 +194,7 @@ impl Snapshot {
     pub fn read(scope: &Scope) -> Result<Self, NetnsError> {
         let taken_ns = monotonic_ns();
         let machine = Machine::read(&Files::system());
-        let namespaces = match scope {
+        let mut namespaces: Vec<Namespace> = match scope {
             Scope::Own => vec![Namespace::read(own_name(), &Files::system())],
             Scope::Named(names) => names
                 .iter()
@@ -201,6 +208,8 @@ impl Snapshot {
                 })
                 .collect(),
         };
+        let lists = namespaces.iter_mut();
+        connections::find_owners(lists.filter_map(|one| one.connections.as_mut()));
         Ok(Self {
             taken_ns,
             machine,
@@ -281,7 +290,11 @@ impl Machine {
                 "only the machine's first network namespace shows them",
             ));
         }
-        Self { softirq, missing }
+        Self {
+            softirq,
+            polls: None,
+            missing,
+        }
     }
 }
 
@@ -289,6 +302,8 @@ impl Growth for Machine {
     fn since(&self, earlier: &Self) -> Self {
         Self {
             softirq: self.softirq.since(&earlier.softirq),
+            // Those of the interval already.
+            polls: None,
             missing: self.missing.clone(),
         }
     }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use rustix::param::page_size;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{SectionError, files::Files, growth::Growth};
 
@@ -53,7 +53,7 @@ pub struct Sockets {
 }
 
 /// A line of sockstat.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Protocol {
     /// As the kernel names it: `TCP`, `UDP6`, `FRAG`, …
     pub name: String,

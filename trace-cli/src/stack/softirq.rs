@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     SectionError,
@@ -48,7 +48,7 @@ impl Softirq {
 }
 
 /// A CPU's line of softnet_stat. Counters of 32 bits, which wrap.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Cpu {
     /// Which CPU.
     pub cpu: u32,

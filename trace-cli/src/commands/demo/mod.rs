@@ -109,7 +109,7 @@ const NETWORK: &str = "A little network of our own:
 
 /// Where no function can be probed, netfilter is seen by bookends: they are for namespaces of our own.
 fn with_netfilter(probes: &Probes) -> Result<Probes, Failure> {
-    let (loaded, _) = start::start(&start::Wanted {
+    let started = start::start(&start::Wanted {
         report: Report::Trace,
         probes,
         filter: &Filter::default(),
@@ -119,7 +119,7 @@ fn with_netfilter(probes: &Probes) -> Result<Probes, Failure> {
         log: false,
     })?;
     let mut probes = probes.clone();
-    probes.kinds.nf |= !loaded.plan.attached("nf_enter");
+    probes.kinds.nf |= !started.loaded.plan.attached("nf_enter");
     Ok(probes)
 }
 

@@ -16,6 +16,7 @@ use crate::{
         json::Json,
         text::{Look, Text},
     },
+    stack::meanwhile::Meanwhile,
 };
 
 /// A kind of packet to show one of.
@@ -84,6 +85,7 @@ pub(super) struct Show {
     names: Option<Dictionary>,
     latency: Latency,
     drops: Drops,
+    meanwhile: Option<Meanwhile>,
 }
 
 impl Show {
@@ -106,6 +108,7 @@ impl Show {
             names: None,
             latency: Latency::new(),
             drops: Drops::default(),
+            meanwhile: None,
         }
     }
 
@@ -167,6 +170,11 @@ impl Sink for Show {
         self.sink.drops(groups, names)
     }
 
+    fn meanwhile(&mut self, meanwhile: &Meanwhile) -> io::Result<()> {
+        self.meanwhile = Some(meanwhile.clone());
+        Ok(())
+    }
+
     fn warning(&mut self, warning: &Warning) -> io::Result<()> {
         self.sink.warning(warning)
     }
@@ -184,6 +192,11 @@ impl Sink for Show {
             self.sink.flush()?;
             heading("Where packets are dropped")?;
             self.sink.drops(&self.drops.groups(), &names)?;
+            self.sink.flush()?;
+        }
+        if let Some(meanwhile) = self.meanwhile.take() {
+            heading("What the kernel itself counted")?;
+            self.sink.meanwhile(&meanwhile)?;
             self.sink.flush()?;
         }
         heading("What became of all packets")?;

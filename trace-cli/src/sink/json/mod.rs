@@ -6,6 +6,7 @@
 
 mod flow;
 mod journey;
+mod meanwhile;
 mod place;
 mod session;
 mod stack;
@@ -23,7 +24,7 @@ use crate::aggregate::latency::{Excluded, LatencyRow};
 use crate::dictionary::Dictionary;
 use crate::journey::model::Journey;
 use crate::session::Session;
-use crate::stack::{Report, advice::Advice};
+use crate::stack::{Report, advice::Advice, meanwhile::Meanwhile};
 
 /// A line.
 #[derive(Serialize)]
@@ -37,6 +38,7 @@ enum Record<'a> {
     Journey(journey::JourneyRecord<'a>),
     Latency(summary::LatencyRecord),
     Drop(summary::DropRecord<'a>),
+    Meanwhile(meanwhile::MeanwhileRecord<'a>),
     Warning(summary::WarningRecord<'a>),
     End(summary::EndRecord),
     Machine(stack::MachineRecord<'a>),
@@ -110,6 +112,10 @@ impl<W: Write> Sink for Json<W> {
         groups
             .iter()
             .try_for_each(|group| self.write(&Record::Drop(summary::drop(group, names, stacks))))
+    }
+
+    fn meanwhile(&mut self, meanwhile: &Meanwhile) -> io::Result<()> {
+        self.write(&Record::Meanwhile(meanwhile::record(meanwhile)))
     }
 
     fn warning(&mut self, warning: &Warning) -> io::Result<()> {

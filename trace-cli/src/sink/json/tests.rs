@@ -230,6 +230,7 @@ fn everything() -> Vec<Value> {
     all.extend(lines(|json| {
         json.session(&sample::session())?;
         json.stack(&report::report())?;
+        json.meanwhile(&report::meanwhile())?;
         json.warning(&Warning {
             code: "test",
             message: "all is well".into(),

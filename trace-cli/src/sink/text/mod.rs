@@ -8,6 +8,7 @@ mod drops;
 mod end;
 mod flow;
 mod latency;
+mod meanwhile;
 mod paint;
 mod place;
 mod plan;
@@ -28,6 +29,7 @@ use crate::config::Output;
 use crate::dictionary::Dictionary;
 use crate::journey::model::{Journey, StageState};
 use crate::session::{NotProbed, Session};
+use crate::stack::meanwhile::Meanwhile;
 
 /// How text looks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -100,6 +102,10 @@ impl<W: Write, M: Write> Sink for Text<W, M> {
 
     fn drops(&mut self, groups: &[DropGroup], names: &Dictionary) -> io::Result<()> {
         drops::write(&mut self.out, groups, names, self.look)
+    }
+
+    fn meanwhile(&mut self, meanwhile: &Meanwhile) -> io::Result<()> {
+        meanwhile::write(&mut self.out, meanwhile, self.look)
     }
 
     fn warning(&mut self, warning: &Warning) -> io::Result<()> {

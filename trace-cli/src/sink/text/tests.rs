@@ -313,3 +313,60 @@ fn a_ledger_that_does_not_balance_says_so() {
     assert_eq!(out, "seen 2 ≠ sent 1 + lost 0 in 0 ns\n");
     assert!(messages.contains("does not balance"), "{messages}");
 }
+
+#[test]
+fn counters_that_grew_and_mean_loss() {
+    use crate::stack::{
+        interfaces::{Interface, Qdisc},
+        meanwhile::{Counted, Meanwhile},
+        softirq::Cpu,
+    };
+    let counters = |all: &[(&str, u64)]| {
+        let all = all.iter().map(|(name, growth)| ((*name).into(), *growth));
+        all.collect()
+    };
+    let qdisc = |parent: &str| Qdisc {
+        kind: "pfifo".into(),
+        parent: parent.into(),
+        drops: 3,
+        ..Qdisc::default()
+    };
+    let mut meanwhile = Meanwhile {
+        start_ns: 1,
+        end_ns: 2_000_000_001,
+        cpus: vec![Cpu {
+            cpu: 1,
+            processed: 9,
+            dropped: 4,
+            ..Cpu::default()
+        }],
+        namespaces: vec![Counted {
+            name: "blue".into(),
+            protocols: counters(&[("IpInReceives", 500), ("UdpNoPorts", 20)]),
+            interfaces: vec![Interface {
+                name: "eth0".into(),
+                counters: counters(&[("rx_packets", 500), ("rx_dropped", 0), ("tx_dropped", 2)]),
+                qdiscs: vec![qdisc("root"), qdisc("1:1")],
+                ..Interface::default()
+            }],
+            ..Counted::default()
+        }],
+        missing: Vec::new(),
+    };
+    let (out, _) = shown(PLAIN, |text| text.meanwhile(&meanwhile));
+    assert_shows(
+        &out,
+        r"
+what the kernel counted meanwhile, of all packets, in 2.00 s
+  GREW BY  COUNTER                     WHERE         MEANING
+        4  softnet_stat dropped        cpu 1         packets dropped: the CPU's backlog was full, or one flow had too much of it
+       20  UdpNoPorts                  blue          datagrams received for a port that nobody listens on
+        2  tx_dropped                  eth0 in blue  not sent: dropped by the driver
+        3  tc -s qdisc: pfifo dropped  eth0 in blue  not sent: dropped by the qdisc
+
+",
+    );
+    meanwhile.cpus.clear();
+    meanwhile.namespaces.clear();
+    assert_eq!(shown(PLAIN, |text| text.meanwhile(&meanwhile)).0, "");
+}

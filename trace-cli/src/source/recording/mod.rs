@@ -42,6 +42,7 @@ mod tag {
     pub const TICK: u8 = 3;
     pub const NAMES: u8 = 4;
     pub const END: u8 = 5;
+    pub const MOMENT: u8 = 6;
     /// Added to the others: the item goes on in the next entry.
     pub const MORE: u8 = 0x80;
 }

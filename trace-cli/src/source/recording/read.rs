@@ -421,6 +421,10 @@ fn item(tag: u8, body: &[u8], counters: usize) -> Result<Item<'_>, &'static str>
             Ok(json) => Ok(Item::Names(json)),
             Err(_) => Err("names are not text"),
         },
+        tag::MOMENT => match std::str::from_utf8(body) {
+            Ok(json) => Ok(Item::Moment(json)),
+            Err(_) => Err("counters are not text"),
+        },
         tag::TICK => time(body, counters).map(|(now, counters)| Item::Tick { now, counters }),
         tag::END => time(body, counters).map(|(now, counters)| Item::End { now, counters }),
         _ => Err("an entry has an unknown tag"),

@@ -127,6 +127,7 @@ fn debug(items: &[Item<'_>]) -> Vec<String> {
 /// Three blocks after the session's.
 fn small() -> (Vec<Item<'static>>, Vec<u8>) {
     let items = vec![
+        Item::Moment(r#"{"taken_ns":1}"#),
         Item::Names(r#"{"symbols":["ip_rcv"]}"#),
         Item::Record(&[1, 0, 4, 0]),
         Item::Record(&[]),
@@ -250,7 +251,7 @@ fn every_truncation() {
         lengths.push(read.len());
     }
     lengths.dedup();
-    assert_eq!(lengths, [0, 6, 8], "whole blocks are delivered");
+    assert_eq!(lengths, [0, 7, 9], "whole blocks are delivered");
 }
 
 #[test]
@@ -377,7 +378,7 @@ fn entries_that_make_no_sense() {
     let end = [&[tag::END, LENGTH as u8, 0][..], &[0; LENGTH]].concat();
     for (raw, expected) in [
         (vec![0, 0, 0], "an entry has an unknown tag"),
-        (vec![6, 0, 0], "an entry has an unknown tag"),
+        (vec![7, 0, 0], "an entry has an unknown tag"),
         (vec![tag::SESSION, 0, 0], "an entry has an unknown tag"),
         (vec![tag::RECORD], "an entry is longer than its block"),
         (vec![tag::RECORD, 1, 0], "an entry is longer than its block"),

@@ -151,6 +151,7 @@ impl Writer {
         match *item {
             Item::Record(bytes) => self.entries(tag::RECORD, bytes),
             Item::Names(json) => self.entries(tag::NAMES, json.as_bytes()),
+            Item::Moment(json) => self.entries(tag::MOMENT, json.as_bytes()),
             Item::Tick { now, ref counters } => {
                 self.entries(tag::TICK, &time(now, counters))?;
                 self.flush_if_due(now)

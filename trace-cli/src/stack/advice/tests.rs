@@ -92,6 +92,7 @@ fn healthy() -> Snapshot {
     Snapshot {
         taken_ns: 0,
         machine: Machine {
+            polls: None,
             softirq: Some(Softirq {
                 cpus: vec![
                     Cpu {

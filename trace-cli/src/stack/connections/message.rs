@@ -19,6 +19,8 @@ const HEADER: usize = 72;
 
 /// `INET_DIAG_*`: numbers of attributes.
 mod attribute {
+    /// In requests: the protocol, where its number needs more than a byte.
+    pub(super) const PROTOCOL: u16 = 3;
     pub(super) const INFO: u16 = 2;
     pub(super) const CONGESTION: u16 = 4;
     pub(super) const MEMORY: u16 = 7;
@@ -31,16 +33,20 @@ mod attribute {
 }
 
 /// `struct inet_diag_req_v2`: all sockets of a protocol and family, in whatever state, with all that we read.
-pub(super) fn request(protocol: u8, family: Family) -> Vec<u8> {
+pub(super) fn request(protocol: u32, family: Family) -> Vec<u8> {
     // Attributes are asked for by bits, counted from the one numbered 1; others come unasked.
     let wanted = [attribute::INFO, attribute::CONGESTION, attribute::MEMORY]
         .iter()
         .fold(0_u8, |bits, number| bits | 1 << (number - 1));
     // Bits 1 to 11 are TCP's states; 12 is a request socket, which SYN_RECV stands for.
     let states = 0x0fff_u32;
-    let mut request = vec![family.number(), protocol, wanted, 0];
+    let byte = u8::try_from(protocol);
+    let mut request = vec![family.number(), byte.unwrap_or(u8::MAX), wanted, 0];
     request.extend_from_slice(&states.to_ne_bytes());
     request.resize(request.len() + SOCKET_ID, 0);
+    if byte.is_err() {
+        netlink::push(&mut request, attribute::PROTOCOL, &protocol.to_ne_bytes());
+    }
     request
 }
 
@@ -81,7 +87,8 @@ pub(super) fn parse(protocol: Protocol, bytes: &[u8]) -> Option<(Socket, Option<
             limit: send,
             dropped: None,
         });
-    } else {
+    } else if state != State::Listen {
+        // MPTCP's listeners have theirs at the TCP listener below.
         socket.queues = Some(Queues {
             receive_bytes: receive,
             send_bytes: send,
@@ -217,6 +224,10 @@ mod tests {
         let request = request(17, Family::Ipv6);
         assert_eq!(request.len(), 56);
         assert_eq!(request[..4], [10, 17, 0b0100_1010, 0]);
+        // MPTCP's number is too large for its place.
+        let request = super::request(262, Family::Ipv4);
+        assert_eq!(request[..4], [2, 255, 0b0100_1010, 0]);
+        assert_eq!(request[56..], [8, 0, 3, 0, 6, 1, 0, 0]);
     }
 
     proptest! {

@@ -44,7 +44,7 @@ const LIMIT: usize = 1 << 18;
 pub struct Connections {
     /// How many there are.
     pub summary: Summary,
-    /// All of them: TCP, UDP, raw, ping, and by state (listeners first), addresses and ports.
+    /// All of them: TCP, MPTCP, UDP, raw, ping, and by state (listeners first), addresses and ports.
     pub sockets: Vec<Socket>,
     /// Sockets counted beyond the limit of the list (262144).
     pub not_listed: u64,
@@ -56,7 +56,7 @@ pub struct Connections {
     pub missing: Vec<SectionError>,
 }
 
-/// Lists the sockets of the calling thread's network namespace.
+/// Lists the sockets of the calling thread's network namespace; their processes are for [`find_owners`].
 ///
 /// # Errors
 /// If no protocol can be listed.
@@ -67,6 +67,10 @@ pub fn read(files: &Files) -> Result<Connections, SectionError> {
         .into_iter()
         .flat_map(|protocol| Family::ALL.map(|family| (protocol, family)))
     {
+        // Without it there can be no such sockets.
+        if protocol == Protocol::Mptcp && files.sysctl("mptcp/enabled").is_err() {
+            continue;
+        }
         let what = || format!("{} sockets of {}", protocol.name(), family.name());
         let answer = match (&mut netlink, protocol.number()) {
             (Ok(netlink), Some(number)) => Some(list.ask(netlink, protocol, family, number)),
@@ -94,6 +98,10 @@ pub fn read(files: &Files) -> Result<Connections, SectionError> {
             Err(error) => list.missing.push(error),
         }
     }
+    if files.net("sctp/eps").is_ok() {
+        let missing = SectionError::new(SECTION, "SCTP sockets", "they are not listed here");
+        list.missing.push(missing.remedy("ss -S lists them"));
+    }
     let List {
         mut sockets,
         tally,
@@ -104,13 +112,8 @@ pub fn read(files: &Files) -> Result<Connections, SectionError> {
     if sockets.is_empty() && missing.len() >= Protocol::ALL.len() {
         return Err(missing.swap_remove(0));
     }
-    let wanted: HashSet<u32> = sockets.iter().filter_map(|socket| socket.inode).collect();
-    let (mut owners, searched) = owners::search(Path::new("/proc"), &wanted);
     let interfaces = netns::interfaces().unwrap_or_default();
     for socket in &mut sockets {
-        if let Some(inode) = socket.inode {
-            socket.processes = owners.remove(&inode).unwrap_or_default();
-        }
         if let Some(interface) = &mut socket.interface {
             interface.name = interfaces.get(&interface.index).cloned();
         }
@@ -120,10 +123,30 @@ pub fn read(files: &Files) -> Result<Connections, SectionError> {
         summary: tally.finish(),
         sockets,
         not_listed,
-        searched,
+        searched: Searched::default(),
         not_given: not_given.into_iter().collect(),
         missing,
     })
+}
+
+/// Finds the processes of all these lists' sockets, of whatever namespaces: every process' open files are looked through once.
+pub fn find_owners<'a>(lists: impl IntoIterator<Item = &'a mut Connections>) {
+    let mut lists: Vec<_> = lists.into_iter().collect();
+    let inodes = |list: &Connections| -> HashSet<u32> {
+        list.sockets.iter().filter_map(|one| one.inode).collect()
+    };
+    let wanted = lists.iter().flat_map(|list| inodes(list)).collect();
+    let (owners, searched) = owners::search(Path::new("/proc"), &wanted);
+    for list in &mut lists {
+        if !inodes(list).is_empty() {
+            list.searched = searched;
+        }
+        for socket in &mut list.sockets {
+            // An MPTCP connection and its first subflow have the same.
+            let found = socket.inode.and_then(|inode| owners.get(&inode));
+            socket.processes = found.cloned().unwrap_or_default();
+        }
+    }
 }
 
 /// The list in the making.
@@ -152,7 +175,7 @@ impl List {
         netlink: &mut Netlink,
         protocol: Protocol,
         family: Family,
-        number: u8,
+        number: u32,
     ) -> Result<u64, NetlinkError> {
         let mut unread = 0;
         let request = message::request(number, family);
@@ -195,7 +218,7 @@ fn order(socket: &Socket) -> impl Ord + '_ {
 fn missing(what: String, error: &NetlinkError) -> SectionError {
     match error.errno() {
         Some(libc::ENOENT) => SectionError::new(SECTION, what, "this kernel cannot list them")
-            .remedy("load its module tcp_diag or udp_diag"),
+            .remedy("load its module: tcp_diag, udp_diag, mptcp_diag"),
         Some(libc::EPERM | libc::EACCES) => {
             SectionError::new(SECTION, what, error.to_string()).remedy("run it as root")
         }
@@ -215,7 +238,14 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let client = TcpStream::connect(address).unwrap();
         let datagrams = UdpSocket::bind("[::1]:0").unwrap();
-        let read = read(&Files::system()).unwrap();
+        let mut read = read(&Files::system()).unwrap();
+        let mut elsewhere = Connections {
+            sockets: Vec::new(),
+            ..read.clone()
+        };
+        find_owners([&mut elsewhere, &mut read]);
+        assert!(read.searched.processes > 0);
+        assert_eq!(elsewhere.searched, Searched::default());
         let find = |local: std::net::SocketAddr, state| {
             read.sockets
                 .iter()

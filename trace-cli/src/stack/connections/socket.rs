@@ -15,6 +15,8 @@ use super::{memory::Memory, owners::Owner, tcp_info::TcpInfo};
 pub enum Protocol {
     /// TCP; subflows of MPTCP are among it.
     Tcp,
+    /// MPTCP: connections that TCP subflows make up.
+    Mptcp,
     /// UDP.
     Udp,
     /// Raw IP sockets; their local port is a protocol number.
@@ -25,12 +27,13 @@ pub enum Protocol {
 
 impl Protocol {
     /// All of them, in the order in which they are listed.
-    pub const ALL: [Self; 4] = [Self::Tcp, Self::Udp, Self::Raw, Self::Ping];
+    pub const ALL: [Self; 5] = [Self::Tcp, Self::Mptcp, Self::Udp, Self::Raw, Self::Ping];
 
     /// `IPPROTO_*`, as sock_diag knows it; it does not know ping sockets.
-    pub(super) const fn number(self) -> Option<u8> {
+    pub(super) const fn number(self) -> Option<u32> {
         match self {
             Self::Tcp => Some(6),
+            Self::Mptcp => Some(262),
             Self::Udp => Some(17),
             Self::Raw => Some(255),
             Self::Ping => None,
@@ -41,6 +44,7 @@ impl Protocol {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Tcp => "tcp",
+            Self::Mptcp => "mptcp",
             Self::Udp => "udp",
             Self::Raw => "raw",
             Self::Ping => "ping",
@@ -125,7 +129,7 @@ impl State {
             4 => Self::FinWait1,
             5 => Self::FinWait2,
             6 => Self::TimeWait,
-            7 if protocol == Protocol::Tcp => Self::Closed,
+            7 if matches!(protocol, Protocol::Tcp | Protocol::Mptcp) => Self::Closed,
             7 => Self::Unconnected,
             8 => Self::CloseWait,
             9 => Self::LastAck,

@@ -8,7 +8,7 @@ mod queues;
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     SectionError,
@@ -21,6 +21,8 @@ pub use parse::{link, qdisc};
 pub use queues::{Napi, ReceiveQueue, TransmitQueue};
 
 const SECTION: &str = "interfaces";
+/// What is missing when nothing can be listed.
+const LINKS: &str = "the list of links";
 /// Of `linux/rtnetlink.h`.
 const RTM_GETLINK: u16 = 18;
 const RTM_GETQDISC: u16 = 38;
@@ -38,7 +40,7 @@ pub struct Interfaces {
 }
 
 /// An interface.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Interface {
     /// Its index.
     pub index: u32,
@@ -73,7 +75,7 @@ pub struct Interface {
 }
 
 /// A qdisc. Its packets and bytes count up in 64 bits, the other counters in 32 bits, which wrap.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Qdisc {
     /// `fq_codel`, `mq`, …
     pub kind: String,
@@ -160,28 +162,13 @@ impl Growth for Qdisc {
 /// # Errors
 /// If the kernel does not list the links. Qdiscs and sysfs may be missing.
 pub fn read(files: &Files) -> Result<Interfaces, SectionError> {
-    let mut missing = Vec::new();
-    let failed =
-        |what: &str, error: &NetlinkError| SectionError::new(SECTION, what, error.to_string());
-    let links = |error| failed("the list of links", &error);
-    let mut netlink = Netlink::route().map_err(links)?;
-    let mut interfaces =
-        list(&mut netlink, RTM_GETLINK, &[0; parse::LINK_HEADER], link).map_err(links)?;
-    interfaces.sort_by_key(|interface| interface.index);
-    match list(&mut netlink, RTM_GETQDISC, &[0; parse::QDISC_HEADER], qdisc) {
-        Ok(qdiscs) => {
-            for (index, qdisc) in qdiscs {
-                let mut all = interfaces.iter_mut();
-                if let Some(interface) = all.find(|interface| interface.index == index) {
-                    interface.qdiscs.push(qdisc);
-                }
-            }
-        }
-        Err(error) => missing.push(failed("the list of qdiscs", &error)),
-    }
+    let mut netlink =
+        Netlink::route().map_err(|error| SectionError::new(SECTION, LINKS, error.to_string()))?;
+    let mut found = counters(&mut netlink)?;
+    let (interfaces, missing) = (&mut found.interfaces, &mut found.missing);
     match files.sys().map(|sys| sys.join("class/net")) {
-        Ok(class) if queues::shows(&class, &interfaces) => {
-            for interface in &mut interfaces {
+        Ok(class) if queues::shows(&class, interfaces) => {
+            for interface in interfaces {
                 interface.napi = Some(queues::read(&class.join(&interface.name)));
             }
         }
@@ -198,6 +185,31 @@ pub fn read(files: &Files) -> Result<Interfaces, SectionError> {
             "RPS, XPS and NAPI settings of queues",
             why,
         )),
+    }
+    Ok(found)
+}
+
+/// The interfaces of the namespace that `netlink` was opened in, with their counters and qdiscs: without what only sysfs says.
+///
+/// # Errors
+/// If the kernel does not list the links. Qdiscs may be missing.
+pub fn counters(netlink: &mut Netlink) -> Result<Interfaces, SectionError> {
+    let failed =
+        |what: &str, error: &NetlinkError| SectionError::new(SECTION, what, error.to_string());
+    let mut missing = Vec::new();
+    let mut interfaces = list(netlink, RTM_GETLINK, &[0; parse::LINK_HEADER], link)
+        .map_err(|error| failed(LINKS, &error))?;
+    interfaces.sort_by_key(|interface| interface.index);
+    match list(netlink, RTM_GETQDISC, &[0; parse::QDISC_HEADER], qdisc) {
+        Ok(qdiscs) => {
+            for (index, qdisc) in qdiscs {
+                let mut all = interfaces.iter_mut();
+                if let Some(interface) = all.find(|interface| interface.index == index) {
+                    interface.qdiscs.push(qdisc);
+                }
+            }
+        }
+        Err(error) => missing.push(failed("the list of qdiscs", &error)),
     }
     Ok(Interfaces {
         interfaces,

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Interface;
 use crate::stack::files::{names, read as text, value};
 
 /// How an interface's packets are spread over CPUs.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Napi {
     /// NAPI polls in kernel threads instead of softirqs.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -26,7 +26,7 @@ pub struct Napi {
 }
 
 /// A receive queue.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct ReceiveQueue {
     /// CPUs that its packets are spread to (RPS), as the kernel writes the mask; nothing but zeros is none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -37,7 +37,7 @@ pub struct ReceiveQueue {
 }
 
 /// A transmit queue.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct TransmitQueue {
     /// CPUs that send into it (XPS), as the kernel writes the mask.
     #[serde(skip_serializing_if = "Option::is_none")]

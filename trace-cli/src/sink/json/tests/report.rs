@@ -6,6 +6,8 @@ use crate::stack::{
     Machine, Namespace, Report, SectionError, Snapshot,
     interfaces::{Interface, Interfaces, Napi, Qdisc, ReceiveQueue, TransmitQueue},
     interrupts::{Interrupt, Interrupts},
+    meanwhile::{Counted, Meanwhile},
+    polls::{Polled, Polls},
     protocols::{self, Protocols},
     sockets::{self, Buffer, Memory, Sockets},
     softirq::{self, Softirq},
@@ -27,6 +29,18 @@ fn machine() -> Machine {
             cpus,
             settings: BTreeMap::from([("core/netdev_budget".to_owned(), 300)]),
             flow_limit_cpus: Some("00".to_owned()),
+        }),
+        polls: Some(Polls {
+            interval_ns: 250_000_000,
+            devices: vec![Polled {
+                device: "eth0".to_owned(),
+                index: Some(2),
+                netns: Some("blue".to_owned()),
+                polls: 10,
+                packets: 100,
+                full_polls: 1,
+            }],
+            other_polls: 0,
         }),
         missing: missing(),
     }
@@ -134,6 +148,24 @@ fn namespace() -> Namespace {
         protocols: Some(counted),
         connections: Some(crate::sink::sample_stack::connections()),
         nic: Some(crate::sink::sample_stack::nics()),
+        missing: missing(),
+    }
+}
+
+/// What the kernel counted during a trace.
+pub(super) fn meanwhile() -> Meanwhile {
+    let sockets = sockets().protocols;
+    Meanwhile {
+        start_ns: 5,
+        end_ns: 1_000_000_005,
+        cpus: machine().softirq.expect("it is there").cpus,
+        namespaces: vec![Counted {
+            name: "blue".to_owned(),
+            inode: 4_026_532_000,
+            protocols: BTreeMap::from([("UdpNoPorts".to_owned(), 7)]),
+            sockets: [sockets.clone(), sockets],
+            interfaces: vec![interface()],
+        }],
         missing: missing(),
     }
 }

@@ -77,6 +77,7 @@ impl Page<'_> {
             }
             if self.at_length(Section::Interfaces) {
                 below.extend(one.napi.iter().map(napi));
+                below.extend(one.napi.iter().filter_map(spread));
             }
             table.row(cells, below);
         }
@@ -151,6 +152,26 @@ fn state(one: &Interface) -> &'static str {
     }
 }
 
+/// How packets are spread over CPUs, queue by queue, where that is set; masks as the kernel writes them.
+fn spread(napi: &Napi) -> Option<String> {
+    let is_set = |mask: &&str| mask.chars().any(|digit| !matches!(digit, '0' | ','));
+    let mut parts = Vec::new();
+    for (number, queue) in napi.receive.iter().enumerate() {
+        if let Some(mask) = queue.rps_cpus.as_deref().filter(is_set) {
+            parts.push(format!("rx-{number} RPS to CPUs {}", clean(mask)));
+        }
+        if let Some(flows) = queue.rps_flow_count.filter(|flows| *flows > 0) {
+            parts.push(format!("rx-{number} RFS of {flows} flows"));
+        }
+    }
+    for (number, queue) in napi.transmit.iter().enumerate() {
+        if let Some(mask) = queue.xps_cpus.as_deref().filter(is_set) {
+            parts.push(format!("tx-{number} XPS from CPUs {}", clean(mask)));
+        }
+    }
+    (!parts.is_empty()).then(|| format!("  {}", parts.join(", ")))
+}
+
 fn napi(napi: &Napi) -> String {
     let rps = napi.receive.iter().filter(|queue| queue.rps()).count();
     let mut text = format!(
@@ -180,4 +201,34 @@ fn napi(napi: &Napi) -> String {
         text += &format!("; {timeouts} transmit timeouts");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stack::interfaces::{ReceiveQueue, TransmitQueue};
+
+    #[test]
+    fn queues_are_named_where_something_is_set() {
+        let receive = |mask: &str, flows| ReceiveQueue {
+            rps_cpus: Some(mask.to_owned()),
+            rps_flow_count: Some(flows),
+        };
+        let transmit = |mask: &str| TransmitQueue {
+            xps_cpus: Some(mask.to_owned()),
+            ..TransmitQueue::default()
+        };
+        let mut napi = Napi {
+            receive: vec![receive("00,00000000", 0), receive("00,00000003", 4096)],
+            transmit: vec![transmit("1"), transmit("0")],
+            ..Napi::default()
+        };
+        assert_eq!(
+            spread(&napi).as_deref(),
+            Some("  rx-1 RPS to CPUs 00,00000003, rx-1 RFS of 4096 flows, tx-0 XPS from CPUs 1")
+        );
+        napi.receive.pop();
+        napi.transmit.clear();
+        assert_eq!(spread(&napi), None);
+    }
 }

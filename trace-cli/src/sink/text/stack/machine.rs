@@ -4,8 +4,9 @@ use std::io;
 
 use super::super::paint::{BAD, DIM, PLAIN, clean};
 use super::super::table::{Align, Cell, Table};
+use super::super::units::{duration, percent};
 use super::Page;
-use crate::stack::{Machine, Section, interrupts::Interrupts};
+use crate::stack::{Machine, Section, interrupts::Interrupts, polls::Polls};
 
 /// More CPUs than these are shown in an overview only where something was lost.
 const FEW_CPUS: usize = 8;
@@ -75,6 +76,51 @@ impl Page<'_> {
         if !settings.is_empty() {
             let text = settings.join(" ");
             writeln!(self.out, "  {}", self.paint.with(DIM, clean(&text)))?;
+        }
+        Ok(())
+    }
+
+    /// Polls by device: how full they are says how close it is to not keeping up.
+    pub(super) fn polls(&mut self, polls: &Polls) -> io::Result<()> {
+        let title = format!(
+            "polls of devices, counted for {}",
+            duration(polls.interval_ns)
+        );
+        if polls.devices.is_empty() {
+            let text = format!("{title}: none");
+            return writeln!(self.out, "{}", self.paint.with(DIM, text));
+        }
+        let mut table = Table::new(&[
+            ("DEVICE", Align::Left),
+            ("NAMESPACE", Align::Left),
+            ("POLLS", Align::Right),
+            ("PACKETS", Align::Right),
+            ("PER POLL", Align::Right),
+            ("BUDGET USED UP", Align::Right),
+        ]);
+        for one in &polls.devices {
+            let part = |of: u64| of as f64 / one.polls.max(1) as f64;
+            let full = Cell::new(format!(
+                "{} ({})",
+                one.full_polls,
+                percent(part(one.full_polls))
+            ));
+            table.row(
+                vec![
+                    Cell::new(clean(&one.device)),
+                    Cell::new(clean(one.netns.as_deref().unwrap_or("-"))),
+                    Cell::new(one.polls.to_string()),
+                    Cell::new(one.packets.to_string()),
+                    Cell::new(format!("{:.1}", part(one.packets))),
+                    full.styled(if one.full_polls > 0 { BAD } else { PLAIN }),
+                ],
+                Vec::new(),
+            );
+        }
+        self.table(&title, &table)?;
+        if polls.other_polls > 0 {
+            let text = format!("{} polls of more devices", polls.other_polls);
+            writeln!(self.out, "  {}", self.paint.with(DIM, text))?;
         }
         Ok(())
     }

@@ -44,6 +44,9 @@ pub fn write(
         let growth = growth.map(|growth| &growth.of.machine);
         page.title("machine")?;
         page.machine(machine, growth)?;
+        if let Some(polls) = &machine.polls {
+            page.polls(polls)?;
+        }
         page.missing(&machine.missing)?;
     }
     for namespace in &report.now.namespaces {
@@ -146,7 +149,7 @@ impl Page<'_> {
             let wanted = self
                 .sections
                 .iter()
-                .any(|section| section.name() == error.section);
+                .any(|section| error.section == section.name());
             if wanted || self.sections.is_empty() {
                 let text = format!("not seen: {}: {error}", error.section);
                 writeln!(self.out, "  {}", self.paint.with(DOUBTFUL, clean(&text)))?;
