@@ -388,8 +388,8 @@ unsafe fn device<M: Memory>(cpu: *mut Cpu, skb: *const c_void) -> *const c_void 
     // SAFETY: `skb` is live; the pointer is looked at as a number before anyone follows it.
     unsafe {
         let device = M::load::<Pointer>(skb, offset!(skb_dev)).0;
-        // kernel addresses begin with ones
-        if number(cpu, device) >> 52 == 0xfff {
+        // Kernel addresses begin with ones: eight at least, where page tables have five levels.
+        if number(cpu, device) >> 56 == 0xff {
             device
         } else {
             core::ptr::null()
