@@ -78,7 +78,8 @@ pub struct Stamp {
     pub anew: bool,
     /// Comes after a hand-over: a packet that was not handed over by what is in the slot is another one.
     pub takes: bool,
-    /// Read the headers again if they could not be read before.
+    /// Read the headers again if they could not be read before: a driver may leave them in a page, until the IP layer pulls
+    /// them out (`ip_rcv_core`).
     pub again: bool,
     /// Comes so late that the address may be another packet's by now: look whether it still has the same data.
     pub late: bool,

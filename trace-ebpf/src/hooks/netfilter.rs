@@ -54,6 +54,7 @@ unsafe fn pass<M: Memory>(skb: *const c_void, state: *const c_void, enter: bool)
             // either can be the first to see a packet of ours: hooks without rules are not called
             sender: outgoing || hook == nf::POST_ROUTING,
             poll: hook == nf::PRE_ROUTING,
+            again: hook == nf::PRE_ROUTING,
             ..Stamp::at(
                 if enter { Hook::NfEnter } else { Hook::NfLeave },
                 phase_of(hook),

@@ -150,11 +150,25 @@ pub fn ip<P: Probe>(probe: &P) {
 /// `ip_local_deliver(skb)`, `ip6_input(skb)`.
 #[inline(always)]
 pub fn deliver<P: Probe>(probe: &P) {
-    visit_argument(probe, 0, Stamp::at(Hook::Deliver, phase::LOCAL));
+    visit_argument(
+        probe,
+        0,
+        Stamp {
+            again: true,
+            ..Stamp::at(Hook::Deliver, phase::LOCAL)
+        },
+    );
 }
 
 /// `ip_forward(skb)`, `ip6_forward(skb)`.
 #[inline(always)]
 pub fn forward<P: Probe>(probe: &P) {
-    visit_argument(probe, 0, Stamp::at(Hook::Forward, phase::FORWARD));
+    visit_argument(
+        probe,
+        0,
+        Stamp {
+            again: true,
+            ..Stamp::at(Hook::Forward, phase::FORWARD)
+        },
+    );
 }
