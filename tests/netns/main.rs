@@ -11,6 +11,7 @@ mod lab;
 mod load;
 mod missed;
 mod nic;
+mod privileges;
 mod qdisc;
 mod schema;
 mod sums;
