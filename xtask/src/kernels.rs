@@ -37,6 +37,9 @@ pub struct Arguments {
     kernel: String,
 }
 
+/// Name of the row, and what stands there.
+type Column = Vec<(String, String)>;
+
 /// A table: a first column, more of them that name the row, and one for each kernel.
 #[derive(Clone, Default)]
 struct Table {
@@ -93,7 +96,7 @@ pub fn kernels(arguments: &Arguments) -> Result<ExitCode> {
         let lines = text.lines().filter(|line| !line.starts_with(SEEN));
         lines.map(str::to_owned).collect()
     };
-    let differ: Vec<(String, String)> = compared(&before)
+    let differ: Column = compared(&before)
         .into_iter()
         .zip(compared(&after))
         .filter(|(before, after)| before != after)
@@ -121,10 +124,10 @@ pub fn kernels(arguments: &Arguments) -> Result<ExitCode> {
 struct Said {
     release: String,
     /// Hook → kinds.
-    hooks: Vec<(String, String)>,
+    hooks: Column,
     /// Hook → targets.
-    targets: Vec<(String, String)>,
-    circumstances: Vec<(String, String)>,
+    targets: Column,
+    circumstances: Column,
 }
 
 /// What asks.
@@ -184,7 +187,7 @@ impl Tools {
     }
 
     /// This machine's answer, where it is the hardened one.
-    fn hardened(&self) -> Result<Option<(String, Vec<(String, String)>)>> {
+    fn hardened(&self) -> Result<Option<(String, Column)>> {
         let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let has_kprobes = Path::new("/sys/bus/event_source/devices/kprobe").exists();
         if !util::root() || has_kprobes || !release.starts_with("6.18.") {
@@ -201,7 +204,7 @@ impl Tools {
 }
 
 /// Release, kinds and targets by hook, from what `check --json` wrote.
-type Plan = (String, Vec<(String, String)>, Vec<(String, String)>);
+type Plan = (String, Column, Column);
 fn plan(text: &str) -> Result<Plan> {
     let session = text
         .lines()
@@ -287,7 +290,7 @@ impl Table {
     }
 
     /// Takes a column over. A row that is new comes behind the one before it.
-    fn take(&mut self, column: &str, cells: Vec<(String, String)>) {
+    fn take(&mut self, column: &str, cells: Column) {
         for (_, beside) in &mut self.rows {
             beside.remove(column);
         }

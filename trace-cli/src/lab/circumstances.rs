@@ -57,7 +57,7 @@ pub fn with_locked_memory(command: &mut Command, bytes: u64) -> &mut Command {
         maximum: Some(bytes),
     };
     // SAFETY: as above.
-    unsafe { command.pre_exec(move || Ok(setrlimit(Resource::Memlock, limit.clone())?)) }
+    unsafe { command.pre_exec(move || Ok(setrlimit(Resource::Memlock, limit)?)) }
 }
 
 /// Hides the kernel's BTF from a command, as on a kernel that has none. Needs root.
