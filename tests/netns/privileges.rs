@@ -230,10 +230,7 @@ fn bookends_take_cap_net_admin() {
     if lacks("nf") {
         for (attached, failed) in [without, with] {
             assert!(attached.is_empty(), "{attached:?}");
-            assert!(
-                failed.iter().all(|(_, why)| why.contains("6.4")),
-                "{failed:?}"
-            );
+            assert!(failed.iter().all(|(_, why)| !why.is_empty()), "{failed:?}");
         }
         return;
     }

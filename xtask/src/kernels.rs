@@ -96,19 +96,15 @@ pub fn kernels(arguments: &Arguments) -> Result<ExitCode> {
         let lines = text.lines().filter(|line| !line.starts_with(SEEN));
         lines.map(str::to_owned).collect()
     };
-    let differ: Column = compared(&before)
-        .into_iter()
-        .zip(compared(&after))
-        .filter(|(before, after)| before != after)
-        .collect();
-    let same = differ.is_empty() && compared(&before).len() == compared(&after).len();
-    if same {
+    let (before, now) = (compared(&before), compared(&after));
+    if before == now {
         say(format!("{DOCUMENT} is what the kernels say"));
         return Ok(ExitCode::SUCCESS);
     }
-    for (before, after) in &differ {
-        say(format!("was  {before}"));
-        say(format!("is   {after}"));
+    for (what, these, others) in [("was", &before, &now), ("is ", &now, &before)] {
+        for line in these.iter().filter(|line| !others.contains(line)) {
+            say(format!("{what}  {line}"));
+        }
     }
     if arguments.check {
         bail!(
