@@ -12,6 +12,7 @@ mod load;
 mod meanwhile;
 mod missed;
 mod nic;
+mod privileges;
 mod qdisc;
 mod schema;
 mod sums;

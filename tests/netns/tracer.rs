@@ -107,9 +107,15 @@ impl Tracer {
 
     /// … and keeps only some of the lines that it prints.
     pub fn spawn_keeping(arguments: &[String], keep: fn(&str) -> bool) -> Self {
+        let mut command = Command::new(binary());
+        command.args(arguments);
+        Self::spawn_command(command, keep)
+    }
+
+    /// Starts a command that someone else has prepared.
+    pub fn spawn_command(mut command: Command, keep: fn(&str) -> bool) -> Self {
         let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut child = Command::new(binary())
-            .args(arguments)
+        let mut child = command
             .env("NO_COLOR", "1")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

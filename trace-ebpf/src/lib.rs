@@ -15,6 +15,11 @@
 //! | [`Kind::Process`] | [`ProcessName`] | a process was seen for the first time on this CPU |
 #![no_std]
 
+#[cfg(not(all(target_pointer_width = "64", target_endian = "little")))]
+compile_error!(
+    "pktjourney is for 64-bit, little-endian Linux: addresses are eight bytes, and records are in the machine's byte order"
+);
+
 /// Changes whenever a byte of any record changes its meaning. Recordings carry it.
 ///
 /// 2: [`Tag::PollEnd`]; up to 40 entries.
@@ -545,6 +550,8 @@ pub struct Config {
     pub stacks: u32,
     /// Size of each ring.
     pub ring_bytes: u32,
+    /// 1: functions are called with aarch64's registers, else with x86_64's (kprobes).
+    pub aarch64: u32,
 }
 
 /// Where the program that counts polls finds what it reads; offsets in bytes, filled by user space.

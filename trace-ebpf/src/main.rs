@@ -2,6 +2,7 @@
 //! [`hooks`]; which program is attached where is user space's choice (`probe::catalogue`).
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)] // eBPF's own (see `memory`); the nested cargo may use what is unstable
 #![allow(missing_docs, reason = "the names are the documentation: HOOK_KIND")]
 
 #[macro_use]

@@ -1,7 +1,7 @@
 //! Reading kernel memory. What differs between probe kinds is only this: behind tp_btf and fentry the
 //! verifier knows the pointers' types and allows plain loads; behind raw_tp and kprobe every read is a helper call.
 
-use core::ffi::c_void;
+use core::{arch::asm, ffi::c_void};
 
 use aya_ebpf::{
     EbpfContext,
@@ -86,15 +86,43 @@ probe!(FEntryContext, Direct);
 probe!(FExitContext, Direct);
 probe!(RawTracePointContext, Helper);
 
+/// A register that the interrupted function was called with or returned, out of its `pt_regs`: at `$x86_64` on x86_64, at
+/// `$aarch64` on aarch64. Which it is, user space says, so that one object does for both; the verifier removes the other
+/// load. In assembly, for of two loads the compiler would make one, from a computed place, which the verifier refuses.
+macro_rules! register {
+    ($context:expr, $x86_64:literal, $aarch64:literal) => {{
+        let registers = $context.as_ptr();
+        let value: u64;
+        // SAFETY: the verifier checks that the load lies inside of `pt_regs`; both places do on both machines.
+        unsafe {
+            if config!(aarch64) != 0 {
+                asm!(concat!("{0} = *(u64 *)({1} + ", $aarch64, ")"), out(reg) value, in(reg) registers);
+            } else {
+                asm!(concat!("{0} = *(u64 *)({1} + ", $x86_64, ")"), out(reg) value, in(reg) registers);
+            }
+        }
+        value
+    }};
+}
+
 impl Probe for ProbeContext {
     type Memory = Helper;
     #[inline(always)]
     fn pointer(&self, n: usize) -> *const c_void {
-        self.arg(n).unwrap_or(core::ptr::null())
+        self.number(n) as *const c_void
     }
+    /// `di`, `si`, `dx`, `cx`, `r8`, `r9`; or `x0` and those after it.
     #[inline(always)]
     fn number(&self, n: usize) -> u64 {
-        self.arg(n).unwrap_or(0)
+        match n {
+            0 => register!(self, 112, 0),
+            1 => register!(self, 104, 8),
+            2 => register!(self, 96, 16),
+            3 => register!(self, 88, 24),
+            4 => register!(self, 72, 32),
+            5 => register!(self, 64, 40),
+            _ => 0,
+        }
     }
 }
 
@@ -102,10 +130,10 @@ impl Probe for ProbeContext {
 pub struct Returned<'a>(pub &'a RetProbeContext);
 
 impl Returned<'_> {
-    /// The value returned.
+    /// The value returned: `ax` or `x0`.
     #[inline(always)]
     pub fn value(&self) -> u64 {
-        self.0.ret()
+        register!(self.0, 80, 0)
     }
 }
 

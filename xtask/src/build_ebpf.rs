@@ -13,8 +13,10 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use object::{
+    Endianness, Object as _, ObjectSection as _,
     build::elf::{Builder, SectionData},
     elf,
+    read::elf::ElfFile64,
 };
 
 use crate::{
@@ -32,6 +34,9 @@ const OBJECTS: [(&str, &str); 2] = [
 /// Set for the compilers that the nested cargo starts through us.
 pub const WRAPPED: &str = "PKTJOURNEY_XTASK_RUSTC";
 const TARGET: &str = "bpfel-unknown-none";
+/// The machines that the object is for. It is one object: only aya's own reading of `pt_regs` would differ between them, and
+/// that is not used (`trace-ebpf/src/memory.rs`).
+const ARCHITECTURES: [&str; 2] = ["x86_64", "aarch64"];
 
 /// Builds the objects and writes them, or with `check` compares them with the committed ones.
 pub fn build_ebpf(check: bool) -> Result<()> {
@@ -45,7 +50,21 @@ pub fn build_ebpf(check: bool) -> Result<()> {
         ));
         return Ok(());
     }
-    for (built, (_, object)) in build(&setup::setup()?)?.iter().zip(OBJECTS) {
+    let chain = setup::setup()?;
+    let built = build(&chain, ARCHITECTURES[0])?;
+    if check {
+        for other in &ARCHITECTURES[1..] {
+            for (one, another) in built.iter().zip(build(&chain, other)?) {
+                if programs(one)? != programs(&another)? {
+                    bail!(
+                        "the programs for {other} are not those for {}: see trace-ebpf/src/memory.rs",
+                        ARCHITECTURES[0]
+                    );
+                }
+            }
+        }
+    }
+    for (built, (_, object)) in built.iter().zip(OBJECTS) {
         settle(object, built, check)?;
     }
     if !check {
@@ -88,12 +107,12 @@ fn settle(object: &str, built: &[u8], check: bool) -> Result<()> {
 }
 
 /// Compiles, links and strips; gives the bytes of each object.
-fn build(chain: &Toolchain) -> Result<Vec<Vec<u8>>> {
+fn build(chain: &Toolchain, architecture: &str) -> Result<Vec<Vec<u8>>> {
     let workspace = util::workspace();
     let target_dir = workspace.join("trace-ebpf/target");
     run(util::cargo().args(["fetch", "--quiet", "--locked"]))
         .context("the crates that the eBPF programs need cannot be had")?;
-    say("compiling the eBPF programs");
+    say(format!("compiling the eBPF programs, for {architecture}"));
     let mut cargo = util::cargo();
     cargo
         .args([
@@ -121,6 +140,8 @@ fn build(chain: &Toolchain) -> Result<Vec<Vec<u8>>> {
         .env("__CARGO_TESTS_ONLY_SRC_ROOT", &chain.library)
         .env("RUSTC_WRAPPER", env::current_exe()?)
         .env(WRAPPED, "1")
+        // Else aya takes that of the machine that compiles.
+        .env("AYA_BPF_TARGET_ARCH", architecture)
         .env(
             "CARGO_ENCODED_RUSTFLAGS",
             flags(&workspace, chain).join("\x1f"),
@@ -187,6 +208,19 @@ fn flags(workspace: &Path, chain: &Toolchain) -> Vec<String> {
         ),
     ]);
     flags
+}
+
+/// All but BTF, which names the file that aya's bindings for a machine lie in.
+fn programs(object: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let file = ElfFile64::<Endianness>::parse(object).context("this is no ELF object")?;
+    let mut sections = Vec::new();
+    for section in file.sections() {
+        let name = section.name_bytes()?;
+        if !name.starts_with(b".BTF") {
+            sections.push((name.to_vec(), section.data()?.to_vec()));
+        }
+    }
+    Ok(sections)
 }
 
 /// Takes away what would change the build from outside: the outer cargo's and the user's settings.

@@ -3,7 +3,9 @@
 mod apt;
 mod bench;
 mod build_ebpf;
+mod cross;
 mod demo;
+mod kernels;
 mod setup;
 mod test;
 mod util;
@@ -31,12 +33,16 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Check that pktjourney builds for aarch64, and is refused on 32-bit and big-endian machines
+    Cross,
     /// Run a command as root on another kernel, in an emulated machine
     Vm(vm::Arguments),
     /// Run everything that must pass: formatting, lints, the eBPF object, tests here and in a guest
     Test(test::Arguments),
     /// Measure what tracing costs: instructions a packet, time a hook, packets a second
     Bench(bench::Arguments),
+    /// Write the tables of docs/kernels.md from what pktjourney finds on each kernel
+    Kernels(kernels::Arguments),
     /// Build pktjourney and run its demo, as root here or in a guest
     Demo(demo::Arguments),
 }
@@ -48,9 +54,11 @@ fn main() -> ExitCode {
     finish(match Arguments::parse().task {
         Task::Setup => setup::report().map(|()| ExitCode::SUCCESS),
         Task::BuildEbpf { check } => build_ebpf::build_ebpf(check).map(|()| ExitCode::SUCCESS),
+        Task::Cross => cross::cross().map(|()| ExitCode::SUCCESS),
         Task::Vm(arguments) => vm::vm(&arguments),
         Task::Test(arguments) => test::test(&arguments),
         Task::Bench(arguments) => bench::bench(&arguments),
+        Task::Kernels(arguments) => kernels::kernels(&arguments),
         Task::Demo(arguments) => demo::demo(&arguments),
     })
 }

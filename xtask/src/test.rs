@@ -47,6 +47,9 @@ const NEEDED: [(&str, &str); 6] = [
 /// Test targets that need root and a kernel's network stack: those run in the guest.
 const GROUND_TRUTH: [&str; 3] = ["netns", "stack", "vm"];
 
+/// The one that leaves the guest unfit for any other.
+const LAST: &str = "vm";
+
 /// Tests left out on all kernels but the default one: what they prove rests on this program alone, or takes long and is
 /// shown on a smaller scale by others.
 const ONCE: [&str; 4] = [
@@ -249,15 +252,18 @@ fn payloads<'a>(lines: &[&'a str], filter: &[String]) -> Result<Vec<(&'a str, Pa
                 say(format!("left out on {line}: {}: {why}", tests.join(", ")));
                 skipped.extend(tests.iter().map(|name| format!(" --skip {name}")));
             }
+            let (mut runs, mut last) = (String::new(), String::new());
             for (name, path) in &tests {
                 files.push((path.clone(), format!("job/{name}")));
+                let runs = if name == LAST { &mut last } else { &mut runs };
                 // One at a time: an emulated processor gives several tracers too little time each.
-                script.push_str(&format!(
+                runs.push_str(&format!(
                     "echo; echo '     Running {name} in the guest'\n\
                      /job/{name} --test-threads=1{skipped} {} || failed=101\n",
                     filter.join(" ")
                 ));
             }
+            script.push_str(&runs);
             // What `--probes kprobe` says must be as true.
             if line == vm::DEFAULT && filter.is_empty() {
                 script.push_str(&format!(
@@ -267,6 +273,7 @@ fn payloads<'a>(lines: &[&'a str], filter: &[String]) -> Result<Vec<(&'a str, Pa
                     NOT_BY_KPROBE.map(|word| format!(" --skip {word}")).concat()
                 ));
             }
+            script.push_str(&last);
             script.push_str("exit $failed\n");
             let script = Some(script);
             (line, Payload { files, script })

@@ -10,7 +10,7 @@ use crate::{
     filter::Filter,
     kernel::{
         btf::Btf,
-        features::{Answer, Facts, Lockdown, ProbeKinds},
+        features::{Answer, Facts, Lockdown, Missing, ProbeKinds, remedy},
     },
     pipeline::Report,
     session::{PlanState, Session},
@@ -22,6 +22,8 @@ use crate::{
 #[serde(tag = "type", rename = "check")]
 struct Record<'a> {
     facts: &'a Facts,
+    /// Capabilities that would let us see more.
+    missing: Vec<Missing>,
     /// Why no trace can be made.
     #[serde(skip_serializing_if = "Option::is_none")]
     obstacle: Option<String>,
@@ -63,6 +65,7 @@ fn write(
     if output.json {
         let record = Record {
             facts,
+            missing: facts.missing(),
             obstacle: failure.map(|failure| format!("{:#}", Chain(failure))),
         };
         serde_json::to_writer(&mut out, &record)?;
@@ -170,6 +173,19 @@ fn write_facts(out: &mut dyn Write, facts: &Facts) -> io::Result<()> {
                 other => format!("{other:?}").to_lowercase(),
             },
         ),
+        ("reading kernel memory", answer(&facts.reads)),
+        ("names of functions", answer(&facts.symbols)),
+        (
+            "switched off",
+            match (facts.switches.no_functions(), facts.switches.no_kprobes()) {
+                (None, None) => "nothing".to_owned(),
+                (functions, kprobes) => [functions, kprobes]
+                    .into_iter()
+                    .flatten()
+                    .collect::<Vec<_>>()
+                    .join("; "),
+            },
+        ),
         (
             "unprivileged_bpf_disabled",
             number(facts.unprivileged_bpf_disabled),
@@ -183,6 +199,13 @@ fn write_facts(out: &mut dyn Write, facts: &Facts) -> io::Result<()> {
     ];
     for (name, value) in rows {
         writeln!(out, "{name:<26} {value}")?;
+    }
+    let missing = facts.missing();
+    for Missing { capability, lost } in &missing {
+        writeln!(out, "{:<26} {capability}, for {lost}", "missing")?;
+    }
+    if !missing.is_empty() {
+        writeln!(out, "{:<26} {}", "what to do", remedy())?;
     }
     Ok(())
 }

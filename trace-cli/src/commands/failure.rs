@@ -1,7 +1,7 @@
 //! What can go wrong, as the user is told it: a sentence, and an exit code.
 
 use crate::{
-    kernel::{features::Obstacle, netns::NetnsError, offsets::MissingMembers},
+    kernel::{netns::NetnsError, obstacle::Obstacle, offsets::MissingMembers},
     lab::LabError,
     probe::loader,
     source::recording::{ReadError, WriteError},

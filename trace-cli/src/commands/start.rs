@@ -14,8 +14,10 @@ use crate::{
         btf::Btf,
         clock::{ClockOffset, monotonic_ns},
         drop_reason::{DropReasons, kfree_skb_has_reason},
-        features::{Facts, require},
-        netns, offsets,
+        features::Facts,
+        netns,
+        obstacle::{self, require},
+        offsets,
     },
     pipeline::{Preface, Report},
     probe::{self, Loaded, Plan, State},
@@ -78,7 +80,13 @@ pub fn start(wanted: &Wanted<'_>) -> Result<Started, Failure> {
         floor: false,
     };
     drop(btf);
-    let loaded = probe::load(&options)?;
+    let loaded = probe::load(&options).map_err(|error| {
+        let kept_from = error
+            .is_permission()
+            .then(|| obstacle::of_memory(&facts))
+            .flatten();
+        kept_from.map_or_else(|| Failure::from(error), Failure::from)
+    })?;
 
     let mut watch = Watch::open(wanted.netns);
     let moment = watch.read();

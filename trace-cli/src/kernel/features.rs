@@ -4,12 +4,24 @@
 //! [`Facts`] is plain data, so that a recording can say what the machine was like. Which kinds of probe work is
 //! answered by the probe loader, which fills [`Facts::probes`] in.
 
-use std::{fs, path::Path};
+use std::{
+    fs::{self, File},
+    io::{BufRead as _, BufReader},
+    path::Path,
+};
 
-use aya::{maps::MapType, sys::is_map_supported};
+use aya::{
+    maps::MapType,
+    programs::ProgramType,
+    sys::{BpfHelper, is_helper_supported, is_map_supported},
+};
+use rustix::process::{Resource, getrlimit};
 use serde::{Deserialize, Serialize};
 
-use super::btf::{Btf, BtfError};
+use super::{
+    btf::{Btf, BtfError},
+    switches::Switches,
+};
 
 /// The oldest kernel we run on: the first long-term one with BPF ring buffers and `CAP_BPF`.
 pub const OLDEST: (u32, u32) = (5, 10);
@@ -100,14 +112,34 @@ impl Capabilities {
         }
     }
 
-    /// Names of those that tracing lacks.
-    fn missing(self) -> Vec<&'static str> {
+    /// Names of those without which nothing can be traced.
+    pub fn missing(self) -> Vec<&'static str> {
         [("CAP_BPF", self.bpf), ("CAP_PERFMON", self.perfmon)]
             .into_iter()
             .filter(|(_, held)| !held && !self.sys_admin)
             .map(|(name, _)| name)
             .collect()
     }
+}
+
+/// A capability that is not held.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub struct Missing {
+    /// Its name.
+    pub capability: &'static str,
+    /// What cannot be had without it.
+    pub lost: &'static str,
+}
+
+/// How whoever lacks capabilities gets them: for the end of a sentence.
+pub fn remedy() -> String {
+    let program = std::env::current_exe();
+    let program = program.as_deref().unwrap_or(Path::new("pktjourney"));
+    format!(
+        "run as root (sudo), or grant the program the capabilities with: \
+         sudo setcap cap_bpf,cap_perfmon,cap_net_admin,cap_syslog+ep {}",
+        program.display()
+    )
 }
 
 /// What `/sys/kernel/security/lockdown` says.
@@ -162,8 +194,20 @@ pub struct Facts {
     pub btf: Answer,
     /// Whether `bpf()` made us a map: what security modules, seccomp and the capabilities come to.
     pub bpf: Answer,
+    /// Whether programs may read kernel memory (`bpf_probe_read_kernel`).
+    #[serde(default)]
+    pub reads: Answer,
+    /// Whether kernel functions have names (`/proc/kallsyms` shows addresses).
+    #[serde(default)]
+    pub symbols: Answer,
     /// Lockdown state.
     pub lockdown: Lockdown,
+    /// Bytes of memory that maps may take (`RLIMIT_MEMLOCK`); none where it is not limited. From 5.11 on it does not count.
+    #[serde(default)]
+    pub locked_memory_limit: Option<u64>,
+    /// What the administrator can switch off.
+    #[serde(default)]
+    pub switches: Switches,
     /// `kernel.unprivileged_bpf_disabled`.
     pub unprivileged_bpf_disabled: Option<i32>,
     /// `kernel.perf_event_paranoid`.
@@ -201,6 +245,10 @@ impl Facts {
                 Ok(false) => Answer::No("no array maps".to_owned()),
                 Err(error) => Answer::No(chain(&error)),
             },
+            reads: reads(),
+            locked_memory_limit: getrlimit(Resource::Memlock).current,
+            switches: Switches::read(),
+            symbols: symbols(),
             lockdown: fs::read_to_string("/sys/kernel/security/lockdown")
                 .map_or(Lockdown::Unknown, |text| Lockdown::parse(&text)),
             unprivileged_bpf_disabled: sysctl("unprivileged_bpf_disabled"),
@@ -210,119 +258,82 @@ impl Facts {
         }
     }
 
+    /// Capabilities that would let us see or do more, in the order of what they are worth.
+    pub fn missing(&self) -> Vec<Missing> {
+        let Capabilities {
+            net_admin,
+            sys_admin,
+            syslog,
+            ..
+        } = self.capabilities;
+        let mut missing: Vec<Missing> = self
+            .capabilities
+            .missing()
+            .into_iter()
+            .map(|capability| Missing {
+                capability,
+                lost: "tracing at all",
+            })
+            .collect();
+        let mut add = |is_missing: bool, capability, lost| {
+            if is_missing {
+                missing.push(Missing { capability, lost });
+            }
+        };
+        add(
+            !syslog && !self.symbols.is_yes(),
+            "CAP_SYSLOG",
+            "names of kernel functions, where packets are dropped",
+        );
+        add(
+            !net_admin && !sys_admin,
+            "CAP_NET_ADMIN",
+            "netfilter bookends (--probes …,nf)",
+        );
+        add(
+            !sys_admin,
+            "CAP_SYS_ADMIN",
+            "bookends in other network namespaces (--bookends)",
+        );
+        missing
+    }
+
     /// Whether this architecture is known to work; `aarch64` should, but is tested less.
     pub fn is_experimental(&self) -> bool {
         self.architecture == "aarch64"
     }
 }
 
-/// What stands in the way of tracing at all: what, why, and what to do about it.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Obstacle {
-    /// Not an architecture that we support.
-    #[error(
-        "cannot trace on {architecture}: pktjourney knows the calling conventions of x86_64 and aarch64 (little endian) \
-         only; record on such a machine and read the recording here with -r"
-    )]
-    Architecture {
-        /// `uname -m`.
-        architecture: String,
-    },
-    /// Older than [`OLDEST`].
-    #[error(
-        "cannot trace on Linux {release}: its eBPF lacks what pktjourney builds on; use Linux {}.{} or newer",
-        OLDEST.0, OLDEST.1
-    )]
-    TooOld {
-        /// `uname -r`.
-        release: String,
-    },
-    /// The kernel does not describe its types.
-    #[error(
-        "cannot trace: the kernel's type information is not usable ({why}); use a kernel built with \
-         CONFIG_DEBUG_INFO_BTF=y, and in a container mount /sys"
-    )]
-    NoBtf {
-        /// What came of reading it.
-        why: String,
-    },
-    /// Kernel lockdown forbids reading kernel memory.
-    #[error(
-        "cannot trace: kernel lockdown is in confidentiality mode, which forbids programs to read kernel memory; \
-         boot with lockdown=integrity or without lockdown"
-    )]
-    Lockdown,
-    /// Capabilities are missing.
-    #[error(
-        "not permitted to trace: {} missing (effective user id {euid}); run as root (sudo), or grant the program \
-         the capabilities with: setcap cap_bpf,cap_perfmon,cap_net_admin,cap_syslog+ep <path of pktjourney>",
-        missing.join(" and ")
-    )]
-    Privilege {
-        /// Effective user id.
-        euid: u32,
-        /// Capabilities that are missing.
-        missing: Vec<&'static str>,
-    },
-    /// Root of a user namespace is not root.
-    #[error(
-        "not permitted to trace: this is a user namespace (a rootless container?), whose root has no power over the \
-         kernel; run on the host, or in a container started by the host's root with --privileged"
-    )]
-    UserNamespace,
-    /// The capabilities are there, and still `bpf()` is refused.
-    #[error(
-        "not permitted to trace: the kernel refuses bpf() in spite of all capabilities ({why}); a seccomp filter or \
-         security module forbids it: in a container use --privileged, or --security-opt seccomp=unconfined"
-    )]
-    Refused {
-        /// What the kernel said.
-        why: String,
-    },
+/// Every kernel that we run on has the helper; lockdown for confidentiality takes it away, whether it can be seen or not.
+fn reads() -> Answer {
+    match is_helper_supported(
+        ProgramType::RawTracePoint,
+        BpfHelper::BPF_FUNC_probe_read_kernel,
+    ) {
+        Ok(true) => Answer::Yes,
+        Ok(false) => Answer::No("the kernel does not let programs read its memory".to_owned()),
+        // Not permitted to load programs at all.
+        Err(_) => Answer::Untried,
+    }
 }
 
-impl Obstacle {
-    /// The exit code that tells scripts which it is: 3 missing privilege, 4 the kernel cannot.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Privilege { .. } | Self::UserNamespace | Self::Refused { .. } => 3,
-            Self::Architecture { .. }
-            | Self::TooOld { .. }
-            | Self::NoBtf { .. }
-            | Self::Lockdown => 4,
+/// Whoever may not see addresses is shown zeros. (The first ones may be zero for everyone.)
+fn symbols() -> Answer {
+    const ENOUGH: usize = 1000;
+    let shown = |line: &str| line.bytes().take(16).any(|digit| digit != b'0');
+    match File::open("/proc/kallsyms") {
+        Ok(file) => {
+            let mut lines = BufReader::new(file)
+                .lines()
+                .take(ENOUGH)
+                .map_while(Result::ok);
+            if lines.any(|line| shown(&line)) {
+                Answer::Yes
+            } else {
+                Answer::No("/proc/kallsyms does not show addresses".to_owned())
+            }
         }
-    }
-}
-
-/// Whether there is any point in going on to load probes. What no privilege would help against is named first.
-pub fn require(facts: &Facts) -> Result<(), Obstacle> {
-    if !facts.little_endian || !matches!(facts.architecture.as_str(), "x86_64" | "aarch64") {
-        return Err(Obstacle::Architecture {
-            architecture: facts.architecture.clone(),
-        });
-    }
-    if facts.version.is_some_and(|version| version < OLDEST) {
-        return Err(Obstacle::TooOld {
-            release: facts.release.clone(),
-        });
-    }
-    if let Answer::No(why) = &facts.btf {
-        return Err(Obstacle::NoBtf { why: why.clone() });
-    }
-    if facts.lockdown == Lockdown::Confidentiality {
-        return Err(Obstacle::Lockdown);
-    }
-    let missing = facts.capabilities.missing();
-    if !missing.is_empty() {
-        return Err(Obstacle::Privilege {
-            euid: facts.euid,
-            missing,
-        });
-    }
-    match &facts.bpf {
-        Answer::No(_) if !facts.initial_user_namespace => Err(Obstacle::UserNamespace),
-        Answer::No(why) => Err(Obstacle::Refused { why: why.clone() }),
-        _ => Ok(()),
+        Err(error) => Answer::No(format!("/proc/kallsyms: {error}")),
     }
 }
 
@@ -349,103 +360,7 @@ fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    fn good() -> Facts {
-        Facts {
-            release: "6.18.44-custom".to_owned(),
-            version: Some((6, 18)),
-            architecture: "x86_64".to_owned(),
-            little_endian: true,
-            initial_user_namespace: true,
-            capabilities: Capabilities {
-                bpf: true,
-                perfmon: true,
-                ..Capabilities::default()
-            },
-            btf: Answer::Yes,
-            bpf: Answer::Yes,
-            ..Facts::default()
-        }
-    }
-
-    /// Exit code and message for a machine that differs from a good one.
-    fn obstacle(change: impl FnOnce(&mut Facts)) -> (u8, String) {
-        let mut facts = good();
-        change(&mut facts);
-        let obstacle = require(&facts).unwrap_err();
-        (obstacle.exit_code(), obstacle.to_string())
-    }
-
-    #[test]
-    fn nothing_in_the_way() {
-        assert_eq!(require(&good()), Ok(()));
-        let admin = Capabilities {
-            sys_admin: true,
-            ..Capabilities::default()
-        };
-        assert_eq!(
-            require(&Facts {
-                capabilities: admin,
-                ..good()
-            }),
-            Ok(())
-        );
-        assert_eq!(
-            require(&Facts {
-                version: None,
-                ..good()
-            }),
-            Ok(())
-        );
-        assert_eq!(
-            require(&Facts {
-                version: Some((5, 10)),
-                lockdown: Lockdown::Integrity,
-                ..good()
-            }),
-            Ok(())
-        );
-    }
-
-    #[test]
-    fn each_obstacle_says_what_why_and_what_to_do() {
-        let (code, text) = obstacle(|facts| facts.capabilities = Capabilities::default());
-        assert_eq!(code, 3);
-        assert!(
-            text.contains("CAP_BPF and CAP_PERFMON missing") && text.contains("sudo"),
-            "{text}"
-        );
-        let (code, text) = obstacle(|facts| facts.capabilities.perfmon = false);
-        assert!(
-            code == 3 && text.contains("to trace: CAP_PERFMON missing"),
-            "{text}"
-        );
-        let (code, text) =
-            obstacle(|facts| facts.btf = Answer::No("cannot read x: no such file".to_owned()));
-        assert!(
-            code == 4 && text.contains("no such file") && text.contains("CONFIG_DEBUG_INFO_BTF"),
-            "{text}"
-        );
-        let (code, text) = obstacle(|facts| facts.architecture = "riscv64".to_owned());
-        assert!(code == 4 && text.contains("riscv64"), "{text}");
-        let (code, _) = obstacle(|facts| facts.little_endian = false);
-        assert_eq!(code, 4);
-        let (code, text) = obstacle(|facts| facts.lockdown = Lockdown::Confidentiality);
-        assert!(code == 4 && text.contains("lockdown=integrity"), "{text}");
-        let (code, text) = obstacle(|facts| facts.version = Some((5, 4)));
-        assert!(code == 4 && text.contains("5.10 or newer"), "{text}");
-        let (code, text) = obstacle(|facts| facts.bpf = Answer::No("EPERM".to_owned()));
-        assert!(
-            code == 3 && text.contains("seccomp") && text.contains("EPERM"),
-            "{text}"
-        );
-        let (code, text) = obstacle(|facts| {
-            facts.bpf = Answer::No("EPERM".to_owned());
-            facts.initial_user_namespace = false;
-        });
-        assert!(code == 3 && text.contains("user namespace"), "{text}");
-    }
+    use super::{super::obstacle::require, *};
 
     #[test]
     fn lockdown_states() {

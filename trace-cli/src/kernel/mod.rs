@@ -11,6 +11,8 @@ pub mod drop_reason;
 pub mod features;
 pub mod netlink;
 pub mod netns;
+pub mod obstacle;
 pub mod offsets;
 pub mod privileges;
+pub mod switches;
 pub mod symbols;

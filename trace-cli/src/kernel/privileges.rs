@@ -11,14 +11,19 @@ use rustix::thread::{
 const KEPT: CapabilitySet = CapabilitySet::BPF.union(CapabilitySet::SYSLOG);
 
 /// Gives up every capability but CAP_BPF and CAP_SYSLOG, for good, and for programs started later too.
-/// Threads started before keep theirs.
+/// Threads started before keep theirs. Who has no CAP_BPF traces by CAP_SYS_ADMIN, and keeps that.
 pub fn drop_privileges() -> io::Result<()> {
     let now = capabilities(None)?;
-    for one in CapabilitySet::all().difference(KEPT).iter() {
+    let needed = if now.permitted.contains(CapabilitySet::BPF) {
+        KEPT
+    } else {
+        KEPT | CapabilitySet::SYS_ADMIN
+    };
+    for one in CapabilitySet::all().difference(needed).iter() {
         // refused where CAP_SETPCAP is missing: then it cannot be regained by exec either
         let _ = remove_capability_from_bounding_set(one);
     }
-    let kept = now.permitted.intersection(KEPT);
+    let kept = now.permitted.intersection(needed);
     set_capabilities(
         None,
         CapabilitySets {

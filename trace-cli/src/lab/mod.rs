@@ -4,6 +4,7 @@
 //! Nothing here touches the host's own network: every packet is sent from a namespace made here to another
 //! one, and a namespace goes away with its guard, together with its devices, rules and qdiscs.
 pub mod cards;
+pub mod circumstances;
 mod command;
 pub mod counters;
 pub mod faults;

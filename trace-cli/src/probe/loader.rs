@@ -20,7 +20,7 @@ use aya::{
 use aya_log::EbpfLogger;
 use trace_ebpf::{COUNTERS, Config, Hook, Offsets};
 
-use crate::kernel::netns;
+use crate::kernel::{netns, switches::Switches};
 
 use super::{
     Kind, Kinds, Plan, Row, State,
@@ -80,6 +80,20 @@ pub enum Error {
     Cpus(#[source] io::Error),
 }
 
+impl Error {
+    /// Whether it is the kernel that says "not permitted".
+    pub fn is_permission(&self) -> bool {
+        let mut cause: Option<&dyn std::error::Error> = Some(self);
+        while let Some(error) = cause {
+            if let Some(error) = error.downcast_ref::<io::Error>() {
+                return error.raw_os_error() == Some(libc::EPERM);
+            }
+            cause = error.source();
+        }
+        false
+    }
+}
+
 /// Programs in place. Dropping it detaches everything; so does the kernel when we are killed.
 pub struct Loaded {
     /// What was attached where.
@@ -108,6 +122,7 @@ pub fn load(options: &Options) -> Result<Loaded, Error> {
     let log_level: u8 = if options.log { 0xff } else { 0 };
     let config = Config {
         ring_bytes: options.ring_bytes,
+        aarch64: u32::from(cfg!(target_arch = "aarch64")),
         ..options.config
     };
     let mut ebpf = loader
@@ -128,7 +143,7 @@ pub fn load(options: &Options) -> Result<Loaded, Error> {
         floor: options.floor,
         links: Vec::new(),
         watched: Watched::default(),
-        refused: Vec::new(),
+        refused: switched_off(),
         loaded: HashMap::new(),
     };
     let mut plan = Plan::default();
@@ -431,6 +446,25 @@ impl Attacher<'_> {
             why
         })
     }
+}
+
+/// Kinds that the administrator has switched off: they would attach, and never be called.
+fn switched_off() -> Vec<(Kind, String)> {
+    let switches = Switches::read();
+    let mut refused = Vec::new();
+    for (why, kinds) in [
+        (
+            switches.no_functions(),
+            &[Kind::Fentry, Kind::Fexit, Kind::Kprobe, Kind::Kretprobe][..],
+        ),
+        (switches.no_kprobes(), &[Kind::Kprobe, Kind::Kretprobe]),
+    ] {
+        let why = why
+            .iter()
+            .flat_map(|why| kinds.iter().map(|&kind| (kind, (*why).to_owned())));
+        refused.extend(why);
+    }
+    refused
 }
 
 /// Whether the failure speaks about the kind and not about this one target: then it need not be tried again.

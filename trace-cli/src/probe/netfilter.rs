@@ -38,6 +38,14 @@ pub enum Error {
     /// The object in this binary is not what we think it is.
     #[error("cannot prepare the netfilter programs: {0}")]
     Prepare(String),
+    /// Before 6.4.
+    #[error("this kernel has no netfilter programs (they came with Linux 6.4)")]
+    None,
+    /// Neither CAP_NET_ADMIN nor CAP_SYS_ADMIN.
+    #[error(
+        "not permitted: CAP_NET_ADMIN is missing; run as root (sudo), or add cap_net_admin with setcap"
+    )]
+    Privilege,
     /// The kernel says no.
     #[error("the kernel refuses the netfilter program `{name}`: {source}{log}")]
     Load {
@@ -173,6 +181,14 @@ fn prog_load(name: &'static str, instructions: &[bpf_insn]) -> Result<OwnedFd, E
             continue;
         }
         let text = String::from_utf8_lossy(&log);
+        // Nothing said: the verifier was not asked.
+        if text.trim_end_matches('\0').is_empty() {
+            match source.raw_os_error() {
+                Some(libc::EINVAL) => return Err(Error::None),
+                Some(libc::EPERM) => return Err(Error::Privilege),
+                _ => {}
+            }
+        }
         let lines: Vec<_> = text.trim_end_matches('\0').lines().collect();
         let tail = lines[lines.len().saturating_sub(6)..].join("\n  ");
         let log = if tail.is_empty() {

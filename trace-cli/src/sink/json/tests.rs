@@ -188,8 +188,9 @@ fn journeys() -> Vec<Journey> {
 /// What `check` writes: its record is made of the kernel module's own types.
 fn checks() -> [Value; 2] {
     let mut facts = Facts::default();
-    let nothing_known =
-        serde_json::json!({ "type": "check", "facts": facts, "obstacle": "no BTF" });
+    let nothing_known = serde_json::json!({
+        "type": "check", "facts": facts, "missing": facts.missing(), "obstacle": "no BTF",
+    });
     facts.version = Some((6, 12));
     facts.btf = Answer::Yes;
     facts.bpf = Answer::No("not permitted".into());
@@ -197,9 +198,12 @@ fn checks() -> [Value; 2] {
     facts.unprivileged_bpf_disabled = Some(2);
     facts.perf_event_paranoid = Some(-1);
     facts.bpf_stats_enabled = Some(false);
+    facts.locked_memory_limit = Some(65_536);
+    facts.switches.ftrace = Some(true);
+    facts.switches.kprobes = Some(false);
     [
         nothing_known,
-        serde_json::json!({ "type": "check", "facts": facts }),
+        serde_json::json!({ "type": "check", "facts": facts, "missing": [] }),
     ]
 }
 
