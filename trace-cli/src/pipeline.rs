@@ -24,7 +24,7 @@ use crate::{
     },
     kernel::symbols::Symbol,
     place, selection,
-    session::Session,
+    session::{Sample, Session},
     sink::{End, Sink, Warning},
     source::item::Item,
 };
@@ -99,6 +99,7 @@ pub struct Pipeline<S> {
     drops: Drops,
     ledger: Ledger,
     matched: u64,
+    sample: Option<Sample>,
     /// When all probes were in place.
     start: u64,
     first: Option<u64>,
@@ -131,6 +132,7 @@ impl<S: Sink> Pipeline<S> {
             drops: Drops::default(),
             ledger: Ledger::default(),
             matched: 0,
+            sample: preface.session.sample,
             start: preface.session.start_ns,
             first: Some(preface.session.start_ns),
             last: preface.session.start_ns,
@@ -259,6 +261,9 @@ impl<S: Sink> Pipeline<S> {
                 self.last.saturating_sub(self.first.unwrap_or(self.last)),
             ),
             matched: self.matched,
+            sample: self
+                .sample
+                .map(|sample| (sample, self.assembler.left_out())),
         })?;
         self.sink.flush()?;
         Ok(self.ledger)

@@ -15,6 +15,8 @@
 //! | [`Kind::Process`] | [`ProcessName`] | a process was seen for the first time on this CPU |
 #![no_std]
 
+pub mod sample;
+
 /// Changes whenever a byte of any record changes its meaning. Recordings carry it.
 ///
 /// 2: [`Tag::PollEnd`]; up to 40 entries.
@@ -409,10 +411,12 @@ pub enum Counter {
     /// Calls of hooks for which the kernel did not run our program, since it would have interrupted itself. Not
     /// counted by the programs: user space reads it from the kernel.
     Missed = 9,
+    /// Segments that were not opened, since their flow is not in the sample.
+    LeftOut = 10,
 }
 
 /// Number of [`Counter`]s.
-pub const COUNTERS: u32 = 10;
+pub const COUNTERS: u32 = 11;
 
 /// Byte offsets of kernel structure members, found by user space in the running kernel's BTF and
 /// put into read-only data before loading, so that the verifier sees constants.
@@ -545,6 +549,8 @@ pub struct Config {
     pub stacks: u32,
     /// Size of each ring.
     pub ring_bytes: u32,
+    /// Flows whose [`sample::flow`] is below this are followed; 0: all.
+    pub sample: u32,
 }
 
 // SAFETY: plain numbers, `repr(C)`, no padding (all fields are u32 or multiples of four bytes).

@@ -16,6 +16,7 @@ use trace_ebpf::{
 };
 
 use crate::{
+    chosen::follow,
     maps::{BODY, Cpu, Slot, claim, count, release, send},
     memory::{Memory, Pointer},
 };
@@ -27,7 +28,7 @@ mod open;
 pub use nested::nested;
 pub use notes::{end_poll, name_process, thread};
 use notes::{note_device, note_poll, note_sender};
-use open::{AT_DATA, WITHOUT_PACKET, open, read_packet};
+use open::{AT_DATA, WITHOUT_PACKET, left_out, open, read_packet};
 
 /// Where a packet is. An *opening* hook seen in a phase that cannot precede it means that the address
 /// was freed where no hook sees it (`__kfree_skb`), and given to another packet.
@@ -325,7 +326,11 @@ pub unsafe fn stamp_key<M: Memory>(
             if what.at_data {
                 how |= AT_DATA;
             }
-            if what.ends && what.hook as u8 == Hook::Consume as u8 && config!(filter) == 0 {
+            if what.ends
+                && what.hook as u8 == Hook::Consume as u8
+                && config!(filter) == 0
+                && config!(sample) == 0
+            {
                 how |= WITHOUT_PACKET;
             }
             if open::<M>(cpu, slot, skb, key, how) != 0 {
@@ -349,6 +354,9 @@ pub unsafe fn stamp_key<M: Memory>(
             let buffer = (*slot).head.head;
             if read_packet::<M>(cpu, slot, skb, buffer, what.at_data) {
                 (*slot).head.flags &= !flags::UNREADABLE;
+                if left_out(slot) {
+                    return core::ptr::null_mut();
+                }
             }
         }
         if what.device && !fresh {
@@ -370,6 +378,7 @@ pub unsafe fn stamp_key<M: Memory>(
         if detail.sk != 0 {
             (*slot).head.sk = detail.sk;
         }
+        follow((*slot).head.sk);
         (*slot).last = time;
         if what.phase != 0 {
             (*slot).phase = what.phase;

@@ -19,7 +19,7 @@ use crate::{
     },
     pipeline::{Preface, Report},
     probe::{self, Loaded, Plan, State},
-    session::{NotProbed, PlanRow, PlanState, SCHEMA_VERSION, Session},
+    session::{NotProbed, PlanRow, PlanState, SCHEMA_VERSION, Sample, Session},
 };
 
 /// What is asked of the kernel side.
@@ -61,6 +61,7 @@ pub fn start(wanted: &Wanted<'_>) -> Result<(Loaded, Preface), Failure> {
         bookends: bookends(wanted.probes)?,
         ring_bytes: wanted.probes.ring_bytes,
         only_drops: wanted.report == Report::Drops,
+        stages: wanted.probes.stages,
         log: wanted.log,
         floor: false,
     };
@@ -110,6 +111,10 @@ fn programs(wanted: &Wanted<'_>, btf: &Btf) -> Programs {
         kfree_has_reason: u32::from(kfree_skb_has_reason(btf)),
         recv_udp_noblock: u32::from(has_parameter(btf, "__skb_recv_udp", "noblock")),
         stacks: u32::from(wanted.stacks),
+        sample: wanted
+            .probes
+            .sample
+            .map_or(0, |one_in| trace_ebpf::sample::limit(one_in.get())),
         ..Programs::default()
     };
     if !filter.is_empty() {
@@ -167,6 +172,9 @@ fn session(wanted: &Wanted<'_>, facts: &Facts, clock: ClockOffset, plan: &Plan) 
         start_ns: monotonic_ns(),
         command: wanted.report.name().to_owned(),
         filter: wanted.filter_text.clone(),
+        sample: wanted.probes.sample.map(|one_in| Sample {
+            one_in: one_in.get(),
+        }),
         attach_plan: rows(plan),
         not_probed: if wanted.report == Report::Drops {
             Vec::new()

@@ -223,7 +223,7 @@ impl Assembler {
         };
         match point {
             Point::Consume => {
-                let outcome = outcome::consumed(open);
+                let outcome = outcome::consumed(open, self.probed);
                 if outcome == Outcome::Consumed
                     && open.side != Side::Receive
                     && let Some(flow) = open.current_flow().copied()
