@@ -211,8 +211,9 @@ pub(crate) struct StackArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct CheckArgs {
-    #[command(flatten)]
-    pub(crate) cost: CostArgs,
+    /// What of it `--stages` of trace and latency takes: all, standard, few
+    #[arg(long, value_name = "SET", default_value = "all", help_heading = "Cost")]
+    pub(crate) stages: StageSet,
     #[command(flatten)]
     pub(crate) probe: ProbeArgs,
 }
@@ -257,7 +258,7 @@ pub(crate) struct CaptureArgs {
         short,
         long,
         value_name = "FILE",
-        conflicts_with_all = ["write", "probes", "bookends", "buffer_size", "stages", "sample"],
+        conflicts_with_all = ["write", "probes", "bookends", "buffer_size"],
         help_heading = "Recordings"
     )]
     pub(crate) read: Option<PathBuf>,
@@ -280,14 +281,20 @@ pub(crate) struct CostArgs {
     /// Fewer hooks cost each packet less. `standard` leaves out the interrupt, softirq and poll, and what lies between two
     /// hooks that stay; `few` keeps devices, qdiscs and sockets, where packets wait, end and change hands. Outcomes are the
     /// same. A span that holds stages which were left out is marked, as where a kernel hides them.
-    #[arg(long, value_name = "SET", default_value = "all", help_heading = "Cost")]
+    #[arg(
+        long,
+        value_name = "SET",
+        default_value = "all",
+        conflicts_with = "read",
+        help_heading = "Cost"
+    )]
     pub(crate) stages: StageSet,
     /// Follow one flow in so many, as 1/100; all others are left out
     ///
     /// Which ones is a hash of protocol, addresses and ports, the same for both directions and on every CPU: a flow is seen
     /// whole or not at all. Drops belong to their flow; `drops` always sees all. Where NAT or a tunnel changes addresses,
     /// parts of a packet's way may be missing.
-    #[arg(long, value_name = "1/N", value_parser = value::sample, help_heading = "Cost")]
+    #[arg(long, value_name = "1/N", conflicts_with = "read", value_parser = value::sample, help_heading = "Cost")]
     pub(crate) sample: Option<NonZeroU32>,
 }
 

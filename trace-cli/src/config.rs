@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::cli::{
-    CaptureArgs, Cli, ColorArg, CommandArgs, CostArgs, OutputArgs, ProbeArgs, SelectArgs, StackArgs,
+    CaptureArgs, Cli, ColorArg, CommandArgs, OutputArgs, ProbeArgs, SelectArgs, StackArgs,
 };
 use crate::filter::{Filter, FilterError};
 use crate::probe::{Kinds, StageSet};
@@ -195,21 +195,21 @@ impl Config {
                     args.select,
                     args.only_drops,
                     args.capture,
-                    probes(args.probe, Some(args.cost)),
+                    probes(args.probe, args.cost.stages, args.cost.sample),
                 )?)
             }
             CommandArgs::Latency(args) => {
-                let probes = probes(args.probe, Some(args.cost));
+                let probes = probes(args.probe, args.cost.stages, args.cost.sample);
                 Command::Latency(capture(args.select, false, args.capture, probes)?)
             }
             CommandArgs::Drops(args) => {
                 output.stacks = !args.no_stack;
-                let probes = probes(args.probe, None);
+                let probes = probes(args.probe, StageSet::All, None);
                 Command::Drops(capture(args.select, true, args.capture, probes)?)
             }
-            CommandArgs::Check(args) => Command::Check(probes(args.probe, Some(args.cost))),
+            CommandArgs::Check(args) => Command::Check(probes(args.probe, args.stages, None)),
             CommandArgs::Stack(args) => Command::Stack(stack(args)),
-            CommandArgs::Demo(args) => Command::Demo(probes(args.probe, None)),
+            CommandArgs::Demo(args) => Command::Demo(probes(args.probe, StageSet::All, None)),
         };
         Ok(Self {
             command,
@@ -281,18 +281,15 @@ fn default_ring() -> u32 {
     (ALL / cpus.next_power_of_two()).clamp(1 << 20, 32 << 20)
 }
 
-/// Without `cost`, all that the command can see.
-fn probes(args: ProbeArgs, cost: Option<CostArgs>) -> Probes {
+fn probes(args: ProbeArgs, stages: StageSet, sample: Option<NonZeroU32>) -> Probes {
     let mut kinds = args.probes;
     kinds.nf |= !args.bookends.is_empty();
     Probes {
         kinds,
         bookends: args.bookends,
         ring_bytes: args.buffer_size.unwrap_or_else(default_ring),
-        stages: cost.as_ref().map_or(StageSet::All, |cost| cost.stages),
-        sample: cost
-            .and_then(|cost| cost.sample)
-            .filter(|one_in| one_in.get() > 1),
+        stages,
+        sample: sample.filter(|one_in| one_in.get() > 1),
     }
 }
 

@@ -467,6 +467,8 @@ pub struct Offsets {
     pub sk_net: u32,
     /// `sock.sk_protocol`
     pub sk_protocol: u32,
+    /// `sock.__sk_common.skc_state`
+    pub sk_state: u32,
     /// `tcp_sock.copied_seq`
     pub tcp_copied_seq: u32,
     /// `tcp_sock.write_seq`
@@ -511,6 +513,7 @@ impl Offsets {
         sk_num: Self::ABSENT,
         sk_net: Self::ABSENT,
         sk_protocol: Self::ABSENT,
+        sk_state: Self::ABSENT,
         tcp_copied_seq: Self::ABSENT,
         tcp_write_seq: Self::ABSENT,
         tcp_cb_seq: Self::ABSENT,
@@ -549,6 +552,8 @@ pub struct Config {
     pub stacks: u32,
     /// Size of each ring.
     pub ring_bytes: u32,
+    /// 1: nothing is attached at drivers; what a device of ours passes on may come next.
+    pub unseen_drivers: u32,
     /// Flows whose [`sample::flow`] is below this are followed; 0: all.
     pub sample: u32,
 }

@@ -29,6 +29,7 @@ pub static CONFIG: Config = Config {
     recv_udp_noblock: 0,
     stacks: 0,
     ring_bytes: 0,
+    unseen_drivers: 0,
     sample: 0,
 };
 

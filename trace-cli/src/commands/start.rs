@@ -111,6 +111,7 @@ fn programs(wanted: &Wanted<'_>, btf: &Btf) -> Programs {
         kfree_has_reason: u32::from(kfree_skb_has_reason(btf)),
         recv_udp_noblock: u32::from(has_parameter(btf, "__skb_recv_udp", "noblock")),
         stacks: u32::from(wanted.stacks),
+        unseen_drivers: u32::from(!wanted.probes.stages.has("start_xmit")),
         sample: wanted
             .probes
             .sample

@@ -315,20 +315,20 @@ fn received<M: Memory>(sk: *const c_void, returned: i32, flags: u64) {
         if !wanted(protocol) {
             return;
         }
-        // "the oldest in its queue" says nothing where some are not followed
-        if protocol == UDP && flags & MSG_PEEK == 0 && config!(sample) == 0 {
+        if protocol == UDP && flags & MSG_PEEK == 0 {
+            // "The oldest in its queue" says nothing where some are not followed: a connected socket has one flow.
+            const CONNECTED: u8 = 1; // TCP_ESTABLISHED
+            if config!(sample) != 0 && M::load::<u8>(sk, offset!(sk_state)) != CONNECTED {
+                return;
+            }
             let pid = thread();
             alone(|cpu| {
+                let key = number(cpu, sk);
+                if !followed(key) {
+                    return;
+                }
                 name_process(cpu, pid);
-                tell(
-                    SocketOp::Datagram,
-                    0,
-                    now(),
-                    number(cpu, sk),
-                    0,
-                    returned as u32,
-                    pid,
-                );
+                tell(SocketOp::Datagram, 0, now(), key, 0, returned as u32, pid);
             });
         }
         if protocol == TCP {

@@ -251,7 +251,6 @@ nf_first  nf      ip PREROUTING      client  skipped   not asked for
 
 stages not visible on this kernel:
   tc_ingress: fentry tcf_classify: EPERM
-one flow in 100 was followed; 693 segments of others left out
 ",
     );
 }
@@ -285,6 +284,7 @@ fn the_end_has_ledger_losses_and_what_nobody_saw() {
         r"
 stages not visible on this kernel:
   tc_ingress: fentry tcf_classify: EPERM
+one flow in 100 was followed; 693 segments of others left out
 seen 10 = delivered 7 + lost 3 in 10.0 s
 ",
     );
