@@ -48,6 +48,9 @@ const STANDARD: &[&str] = &[
     "write",
     "send_exit",
     "tcp_transmit",
+    // netfilter's POSTROUTING can be the first else to see a packet of ours, at an address that was freed unseen
+    "ip_output",
+    "ip6_xmit",
     "start_xmit",
     "xmit_done",
 ];
