@@ -2,6 +2,7 @@
 //!
 //! Needs root and iproute2, nftables, ethtool. Every packet stays in network namespaces that the test makes and
 //! removes, and no test looks at packets that are not its own, so several may run at once.
+mod cost;
 mod delivered;
 mod drops;
 mod ending;

@@ -89,6 +89,7 @@ pub struct End {
     pub ledger: BTreeMap<String, u64>,
     #[serde(default)]
     pub losses: BTreeMap<String, u64>,
+    pub sample: Option<Value>,
 }
 
 impl Journey {

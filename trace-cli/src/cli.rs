@@ -1,11 +1,12 @@
 //! What can be typed. [`config`](crate::config) turns it into what is done; nothing else reads it.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use crate::probe::Kinds;
+use crate::probe::{Kinds, StageSet};
 use crate::stack::Section;
 
 #[cfg(test)]
@@ -132,7 +133,7 @@ pub(crate) enum CommandArgs {
     Drops(DropsArgs),
     /// Show what this kernel and these privileges allow: which probe at which hook, and which stages stay unseen
     #[command(after_long_help = EXIT_CODES)]
-    Check(ProbeArgs),
+    Check(CheckArgs),
     /// Show the network stack's counters and settings, and what is wrong with them
     #[command(after_long_help = format!("{STACK_EXAMPLES}\n{EXIT_CODES}"))]
     Stack(StackArgs),
@@ -154,6 +155,8 @@ pub(crate) struct TraceArgs {
     #[command(flatten)]
     pub(crate) capture: CaptureArgs,
     #[command(flatten)]
+    pub(crate) cost: CostArgs,
+    #[command(flatten)]
     pub(crate) probe: ProbeArgs,
 }
 
@@ -163,6 +166,8 @@ pub(crate) struct LatencyArgs {
     pub(crate) select: SelectArgs,
     #[command(flatten)]
     pub(crate) capture: CaptureArgs,
+    #[command(flatten)]
+    pub(crate) cost: CostArgs,
     #[command(flatten)]
     pub(crate) probe: ProbeArgs,
 }
@@ -202,6 +207,15 @@ pub(crate) struct StackArgs {
     /// Stop after having looked this many times
     #[arg(short, long, value_name = "COUNT", requires = "watch", value_parser = clap::value_parser!(u64).range(1..), help_heading = "When to stop")]
     pub(crate) count: Option<u64>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CheckArgs {
+    /// What of it `--stages` of trace and latency takes: all, standard, few
+    #[arg(long, value_name = "SET", default_value = "all", help_heading = "Cost")]
+    pub(crate) stages: StageSet,
+    #[command(flatten)]
+    pub(crate) probe: ProbeArgs,
 }
 
 #[derive(Args, Debug)]
@@ -257,6 +271,31 @@ pub(crate) struct CaptureArgs {
         help_heading = "Limits"
     )]
     pub(crate) max_journeys: u32,
+}
+
+/// How much tracing may cost.
+#[derive(Args, Debug)]
+pub(crate) struct CostArgs {
+    /// How many stages are told apart: all, standard, few
+    ///
+    /// Fewer hooks cost each packet less. `standard` leaves out the interrupt, softirq and poll, and what lies between two
+    /// hooks that stay; `few` keeps devices, qdiscs and sockets, where packets wait, end and change hands. Outcomes are the
+    /// same. A span that holds stages which were left out is marked, as where a kernel hides them.
+    #[arg(
+        long,
+        value_name = "SET",
+        default_value = "all",
+        conflicts_with = "read",
+        help_heading = "Cost"
+    )]
+    pub(crate) stages: StageSet,
+    /// Follow one flow in so many, as 1/100; all others are left out
+    ///
+    /// Which ones is a hash of protocol, addresses and ports, the same for both directions and on every CPU: a flow is seen
+    /// whole or not at all. Drops belong to their flow; `drops` always sees all. Where NAT or a tunnel changes addresses,
+    /// parts of a packet's way may be missing.
+    #[arg(long, value_name = "1/N", conflicts_with = "read", value_parser = value::sample, help_heading = "Cost")]
+    pub(crate) sample: Option<NonZeroU32>,
 }
 
 /// How to look into the kernel.

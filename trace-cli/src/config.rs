@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io::IsTerminal as _;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use crate::cli::{
     CaptureArgs, Cli, ColorArg, CommandArgs, OutputArgs, ProbeArgs, SelectArgs, StackArgs,
 };
 use crate::filter::{Filter, FilterError};
-use crate::probe::Kinds;
+use crate::probe::{Kinds, StageSet};
 use crate::stack::{Scope, Section};
 
 /// Columns of text that is not written to a terminal.
@@ -107,6 +108,10 @@ pub struct Probes {
     pub bookends: Vec<String>,
     /// Size of each CPU's ring: a power of two, at least a page.
     pub ring_bytes: u32,
+    /// Which hooks are attached.
+    pub stages: StageSet,
+    /// One flow in so many is followed; `None`: all are.
+    pub sample: Option<NonZeroU32>,
 }
 
 /// Which journeys count: all of these must hold.
@@ -190,19 +195,21 @@ impl Config {
                     args.select,
                     args.only_drops,
                     args.capture,
-                    args.probe,
+                    probes(args.probe, args.cost.stages, args.cost.sample),
                 )?)
             }
             CommandArgs::Latency(args) => {
-                Command::Latency(capture(args.select, false, args.capture, args.probe)?)
+                let probes = probes(args.probe, args.cost.stages, args.cost.sample);
+                Command::Latency(capture(args.select, false, args.capture, probes)?)
             }
             CommandArgs::Drops(args) => {
                 output.stacks = !args.no_stack;
-                Command::Drops(capture(args.select, true, args.capture, args.probe)?)
+                let probes = probes(args.probe, StageSet::All, None);
+                Command::Drops(capture(args.select, true, args.capture, probes)?)
             }
-            CommandArgs::Check(args) => Command::Check(probes(args)),
+            CommandArgs::Check(args) => Command::Check(probes(args.probe, args.stages, None)),
             CommandArgs::Stack(args) => Command::Stack(stack(args)),
-            CommandArgs::Demo(args) => Command::Demo(probes(args.probe)),
+            CommandArgs::Demo(args) => Command::Demo(probes(args.probe, StageSet::All, None)),
         };
         Ok(Self {
             command,
@@ -229,13 +236,13 @@ fn capture(
     select: SelectArgs,
     only_drops: bool,
     capture: CaptureArgs,
-    probe: ProbeArgs,
+    probes: Probes,
 ) -> Result<Capture, UsageError> {
     let text = select.filter.join(" ");
     Ok(Capture {
         source: match capture.read {
             Some(file) => Source::File(file),
-            None => Source::Live(probes(probe)),
+            None => Source::Live(probes),
         },
         write: capture.write,
         selection: Selection {
@@ -274,13 +281,15 @@ fn default_ring() -> u32 {
     (ALL / cpus.next_power_of_two()).clamp(1 << 20, 32 << 20)
 }
 
-fn probes(args: ProbeArgs) -> Probes {
+fn probes(args: ProbeArgs, stages: StageSet, sample: Option<NonZeroU32>) -> Probes {
     let mut kinds = args.probes;
     kinds.nf |= !args.bookends.is_empty();
     Probes {
         kinds,
         bookends: args.bookends,
         ring_bytes: args.buffer_size.unwrap_or_else(default_ring),
+        stages,
+        sample: sample.filter(|one_in| one_in.get() > 1),
     }
 }
 

@@ -24,7 +24,7 @@ use crate::{
     },
     kernel::symbols::Symbol,
     place, selection,
-    session::Session,
+    session::{Sample, Session},
     sink::{End, Sink, Warning},
     source::item::Item,
     stack::meanwhile::{Meanwhile, Moment},
@@ -102,6 +102,7 @@ pub struct Pipeline<S> {
     matched: u64,
     /// What the kernel counted by itself: the first moment, and the last one after it.
     moments: (Option<Moment>, Option<Moment>),
+    sample: Option<Sample>,
     /// When all probes were in place.
     start: u64,
     first: Option<u64>,
@@ -135,6 +136,7 @@ impl<S: Sink> Pipeline<S> {
             ledger: Ledger::default(),
             matched: 0,
             moments: (None, None),
+            sample: preface.session.sample,
             start: preface.session.start_ns,
             first: Some(preface.session.start_ns),
             last: preface.session.start_ns,
@@ -277,6 +279,9 @@ impl<S: Sink> Pipeline<S> {
                 self.last.saturating_sub(self.first.unwrap_or(self.last)),
             ),
             matched: self.matched,
+            sample: self
+                .sample
+                .map(|sample| (sample, self.assembler.left_out())),
         })?;
         self.sink.flush()?;
         Ok(self.ledger)

@@ -30,10 +30,20 @@ pub struct Session {
     /// The filter expression; `None` when there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<String>,
+    /// Which part of the flows was followed; `None`: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample: Option<Sample>,
     /// Which hook got which probe on this kernel.
     pub attach_plan: Vec<PlanRow>,
     /// Stages that nobody will see here.
     pub not_probed: Vec<NotProbed>,
+}
+
+/// A part of the flows, chosen by [`trace_ebpf::sample`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Sample {
+    /// One in so many.
+    pub one_in: u32,
 }
 
 /// What became of one probe.

@@ -20,6 +20,8 @@ compile_error!(
     "pktjourney is for 64-bit, little-endian Linux: addresses are eight bytes, and records are in the machine's byte order"
 );
 
+pub mod sample;
+
 /// Changes whenever a byte of any record changes its meaning. Recordings carry it.
 ///
 /// 2: [`Tag::PollEnd`]; up to 40 entries.
@@ -414,10 +416,12 @@ pub enum Counter {
     /// Calls of hooks of which nothing was noted: by the programs, where all of a CPU's states were in use; user space adds
     /// those for which the kernel did not run our program, since it would have interrupted itself.
     Missed = 9,
+    /// Segments that were not opened, since their flow is not in the sample.
+    LeftOut = 10,
 }
 
 /// Number of [`Counter`]s.
-pub const COUNTERS: u32 = 10;
+pub const COUNTERS: u32 = 11;
 
 /// Byte offsets of kernel structure members, found by user space in the running kernel's BTF and
 /// put into read-only data before loading, so that the verifier sees constants.
@@ -468,6 +472,8 @@ pub struct Offsets {
     pub sk_net: u32,
     /// `sock.sk_protocol`
     pub sk_protocol: u32,
+    /// `sock.__sk_common.skc_state`
+    pub sk_state: u32,
     /// `tcp_sock.copied_seq`
     pub tcp_copied_seq: u32,
     /// `tcp_sock.write_seq`
@@ -512,6 +518,7 @@ impl Offsets {
         sk_num: Self::ABSENT,
         sk_net: Self::ABSENT,
         sk_protocol: Self::ABSENT,
+        sk_state: Self::ABSENT,
         tcp_copied_seq: Self::ABSENT,
         tcp_write_seq: Self::ABSENT,
         tcp_cb_seq: Self::ABSENT,
@@ -552,6 +559,10 @@ pub struct Config {
     pub ring_bytes: u32,
     /// 1: functions are called with aarch64's registers, else with x86_64's (kprobes).
     pub aarch64: u32,
+    /// 1: nothing is attached at drivers; what a device of ours passes on may come next.
+    pub unseen_drivers: u32,
+    /// Flows whose [`sample::flow`] is below this are followed; 0: all.
+    pub sample: u32,
 }
 
 /// Where the program that counts polls finds what it reads; offsets in bytes, filled by user space.

@@ -7,6 +7,7 @@
 
 #[macro_use]
 mod maps;
+mod chosen;
 mod filter;
 mod hooks;
 mod memory;

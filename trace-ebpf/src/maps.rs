@@ -30,6 +30,8 @@ pub static CONFIG: Config = Config {
     stacks: 0,
     ring_bytes: 0,
     aarch64: 0,
+    unseen_drivers: 0,
+    sample: 0,
 };
 
 /// Volatile, so that the compiler does not fold the initial value in.

@@ -10,12 +10,13 @@ use core::{
     ptr::{addr_of, addr_of_mut, read_volatile, write_volatile},
 };
 
-use aya_ebpf::helpers::bpf_ktime_get_ns;
+use aya_ebpf::helpers::{bpf_ktime_get_ns, generated::bpf_probe_read_kernel};
 use trace_ebpf::{
     Counter, Entry, Hook, MAX_ENTRIES, PACKET_BYTES, SLOTS_PER_CPU, SegmentHead, Tag, flags,
 };
 
 use crate::{
+    chosen::follow,
     maps::{BODY, Cpu, LEVELS, Slot, claim_level, count, release, send},
     memory::{Memory, Pointer},
 };
@@ -27,7 +28,7 @@ mod open;
 pub use nested::nested;
 pub use notes::{end_poll, name_process, thread};
 use notes::{note_device, note_poll, note_sender};
-use open::{AT_DATA, WITHOUT_PACKET, open, read_packet};
+use open::{AT_DATA, WITHOUT_PACKET, left_out, open, read_packet};
 
 /// Where a packet is. An *opening* hook seen in a phase that cannot precede it means that the address
 /// was freed where no hook sees it (`__kfree_skb`), and given to another packet.
@@ -81,6 +82,8 @@ pub struct Stamp {
     /// Read the headers again if they could not be read before: a driver may leave them in a page, until the IP layer pulls
     /// them out (`ip_rcv_core`).
     pub again: bool,
+    /// May be what a device of ours was given, where nothing is attached at drivers: its headers decide.
+    pub given: bool,
     /// Comes so late that the address may be another packet's by now: look whether it still has the same data.
     pub late: bool,
 }
@@ -103,6 +106,7 @@ impl Stamp {
             anew: false,
             takes: false,
             again: false,
+            given: false,
             late: false,
         }
     }
@@ -283,7 +287,11 @@ pub unsafe fn stamp_key<M: Memory>(
                 let buffer = number(cpu, M::load::<Pointer>(skb, offset!(skb_head)).0);
                 again |= buffer != (*slot).head.head;
             }
-            if again || what.after != 0 && known != 0 && what.after >> (known & 7) & 1 == 0 {
+            let mut other = what.after != 0 && known != 0 && what.after >> (known & 7) & 1 == 0;
+            if what.given && config!(unseen_drivers) != 0 && known == phase::TRANSMIT {
+                other = !same::<M>(cpu, slot, skb);
+            }
+            if again || other {
                 // the address has got a new life, or is on its way again: a segment of its own
                 if (*slot).ignored == 0 {
                     flush(slot);
@@ -326,7 +334,11 @@ pub unsafe fn stamp_key<M: Memory>(
             if what.at_data {
                 how |= AT_DATA;
             }
-            if what.ends && what.hook as u8 == Hook::Consume as u8 && config!(filter) == 0 {
+            if what.ends
+                && what.hook as u8 == Hook::Consume as u8
+                && config!(filter) == 0
+                && config!(sample) == 0
+            {
                 how |= WITHOUT_PACKET;
             }
             if open::<M>(cpu, slot, skb, key, how) != 0 {
@@ -350,6 +362,9 @@ pub unsafe fn stamp_key<M: Memory>(
             let buffer = (*slot).head.head;
             if read_packet::<M>(cpu, slot, skb, buffer, what.at_data) {
                 (*slot).head.flags &= !flags::UNREADABLE;
+                if left_out(slot) {
+                    return core::ptr::null_mut();
+                }
             }
         }
         if what.device && !fresh {
@@ -371,6 +386,7 @@ pub unsafe fn stamp_key<M: Memory>(
         if detail.sk != 0 {
             (*slot).head.sk = detail.sk;
         }
+        follow((*slot).head.sk);
         (*slot).last = time;
         if what.phase != 0 {
             (*slot).phase = what.phase;
@@ -380,6 +396,32 @@ pub unsafe fn stamp_key<M: Memory>(
             flush(slot);
         }
         slot
+    }
+}
+
+/// Whether a packet that arrives (its network header is at `skb->data`) is the one in the slot, and not another one at its
+/// address: the same buffer, and the same first bytes. Those hold the sender's address at least, and what is sent and what
+/// comes in from elsewhere do not have that in common.
+#[inline(always)]
+unsafe fn same<M: Memory>(cpu: *mut Cpu, slot: *const Slot, skb: *const c_void) -> bool {
+    // SAFETY: `skb` is live; the helper checks the address; offsets are below PACKET_BYTES.
+    unsafe {
+        let read = (*slot).head.flags & (flags::PACKET | flags::UNREADABLE) == flags::PACKET;
+        let buffer = number(cpu, M::load::<Pointer>(skb, offset!(skb_head)).0);
+        if !read || buffer != (*slot).head.head {
+            return false;
+        }
+        let mut bytes = [0_u64; 4];
+        let data = M::load::<Pointer>(skb, offset!(skb_data)).0;
+        let size = size_of_val(&bytes) as u32;
+        if bpf_probe_read_kernel((&raw mut bytes).cast(), size, data) != 0 {
+            return false;
+        }
+        let known = addr_of!((*slot).body).cast::<u64>();
+        bytes[0] == read_volatile(known)
+            && bytes[1] == read_volatile(known.add(1))
+            && bytes[2] == read_volatile(known.add(2))
+            && bytes[3] == read_volatile(known.add(3))
     }
 }
 

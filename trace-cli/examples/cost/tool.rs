@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use pktjourney::{
     kernel::{btf::Btf, offsets},
     lab::Pair,
-    probe::{self, Kinds, Loaded},
+    probe::{self, Kinds, Loaded, StageSet},
 };
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
@@ -33,6 +33,9 @@ pub struct Tool {
     /// Programs of ours that only read the clock, at the same hooks, of the probe kinds given here.
     #[serde(default)]
     pub floor: Option<String>,
+    /// … at the hooks of this set of stages; all when empty.
+    #[serde(default)]
+    pub stages: String,
 }
 
 /// How a tool says that it is at work.
@@ -62,7 +65,7 @@ impl Under {
     pub fn start(tool: &Tool, pair: &Pair) -> Result<Self> {
         let begun = Instant::now();
         let running = if let Some(kinds) = &tool.floor {
-            Running::Floor(Box::new(floor(kinds)?))
+            Running::Floor(Box::new(floor(kinds, &tool.stages)?))
         } else if tool.command.is_empty() {
             Running::Nothing
         } else {
@@ -105,8 +108,13 @@ fn ended(child: &mut Child) -> Result<bool> {
     Ok(false)
 }
 
-fn floor(kinds: &str) -> Result<Loaded> {
+fn floor(kinds: &str, stages: &str) -> Result<Loaded> {
     let kinds: Kinds = kinds.parse().map_err(anyhow::Error::msg)?;
+    let stages = if stages.is_empty() {
+        StageSet::All
+    } else {
+        stages.parse().map_err(anyhow::Error::msg)?
+    };
     let options = probe::Options {
         kinds,
         offsets: offsets::resolve(&Btf::from_kernel()?)?,
@@ -114,6 +122,7 @@ fn floor(kinds: &str) -> Result<Loaded> {
         bookends: Vec::new(),
         ring_bytes: 1 << 16,
         only_drops: false,
+        stages,
         log: false,
         floor: true,
     };

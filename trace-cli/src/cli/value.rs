@@ -1,5 +1,6 @@
 //! Single values on the command line: each says what is wrong with it, and what would be right.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::probe::Kinds;
@@ -77,6 +78,16 @@ fn part(number: &str, unit: u64) -> Option<u64> {
     digits(whole)?
         .checked_mul(unit)?
         .checked_add(u64::try_from(below).ok()?)
+}
+
+/// One in so many: `1/100`.
+pub(super) fn sample(text: &str) -> Result<NonZeroU32, String> {
+    const MOST: u32 = 1_000_000;
+    text.trim()
+        .strip_prefix("1/")
+        .and_then(|number| number.parse::<NonZeroU32>().ok())
+        .filter(|number| number.get() <= MOST)
+        .ok_or_else(|| format!("must be one in so many, from 1/1 to 1/{MOST}, as in 1/100"))
 }
 
 /// Bytes, with K, M or G for powers of 1024.

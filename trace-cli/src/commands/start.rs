@@ -21,7 +21,7 @@ use crate::{
     },
     pipeline::{Preface, Report},
     probe::{self, Loaded, Plan, State},
-    session::{NotProbed, PlanRow, PlanState, SCHEMA_VERSION, Session},
+    session::{NotProbed, PlanRow, PlanState, SCHEMA_VERSION, Sample, Session},
     stack::meanwhile::{Moment, Watch},
 };
 
@@ -76,6 +76,7 @@ pub fn start(wanted: &Wanted<'_>) -> Result<Started, Failure> {
         bookends: bookends(wanted.probes)?,
         ring_bytes: wanted.probes.ring_bytes,
         only_drops: wanted.report == Report::Drops,
+        stages: wanted.probes.stages,
         log: wanted.log,
         floor: false,
     };
@@ -139,6 +140,11 @@ fn programs(wanted: &Wanted<'_>, btf: &Btf) -> Programs {
         kfree_has_reason: u32::from(kfree_skb_has_reason(btf)),
         recv_udp_noblock: u32::from(has_parameter(btf, "__skb_recv_udp", "noblock")),
         stacks: u32::from(wanted.stacks),
+        unseen_drivers: u32::from(!wanted.probes.stages.has("start_xmit")),
+        sample: wanted
+            .probes
+            .sample
+            .map_or(0, |one_in| trace_ebpf::sample::limit(one_in.get())),
         ..Programs::default()
     };
     if !filter.is_empty() {
@@ -196,6 +202,9 @@ fn session(wanted: &Wanted<'_>, facts: &Facts, clock: ClockOffset, plan: &Plan) 
         start_ns: monotonic_ns(),
         command: wanted.report.name().to_owned(),
         filter: wanted.filter_text.clone(),
+        sample: wanted.probes.sample.map(|one_in| Sample {
+            one_in: one_in.get(),
+        }),
         attach_plan: rows(plan),
         not_probed: if wanted.report == Report::Drops {
             Vec::new()

@@ -239,6 +239,11 @@ impl Assembler {
         self.balance.losses()
     }
 
+    /// Segments that the kernel side did not open, since their flow is not in the sample.
+    pub fn left_out(&self) -> u64 {
+        self.balance.kernel.get(Counter::LeftOut)
+    }
+
     /// Journeys that are open now.
     pub fn open_journeys(&self) -> usize {
         self.open

@@ -1,9 +1,12 @@
 //! How a journey ended.
 
+use trace_ebpf::Hook;
+
 use super::flow::{is_echo_reply, is_udp, is_unicast};
 use super::model::{Outcome, TcpSegment, Unfinished};
 use super::open::{Open, Side};
 use super::point::{Point, Points};
+use super::probed::Probed;
 
 /// Given to a socket's queue.
 const AT_SOCKET: Points = Points::of(&[Point::Queued, Point::TcpBacklog]);
@@ -22,7 +25,7 @@ const AT_DRIVER: Points = Points::of(&[Point::StartXmit, Point::XmitDone]);
 const AT_DEVICE: Points = Points::of(&[Point::DevQueue, Point::QdiscEnqueue, Point::QdiscDequeue]);
 
 /// `consume_skb`: the packet was freed after use. By whom is what it passed before.
-pub(super) fn consumed(open: &Open) -> Outcome {
+pub(super) fn consumed(open: &Open, probed: Probed) -> Outcome {
     match open.side {
         // skb_consume_udp, skb_free_datagram: by the reader. Without a copy, too: recvmsg() that verifies
         // the checksum while copying (skb_copy_and_csum_datagram_msg) passes no tracepoint.
@@ -38,17 +41,17 @@ pub(super) fn consumed(open: &Open) -> Outcome {
         Side::Forward if open.seen.meets(AT_DRIVER) => Outcome::Forwarded,
         // What needs no segmentation leaves the device layer by the driver alone, even when the driver's own
         // stamp is missing (the kernel skips a program that would interrupt itself).
-        Side::Transmit if fits_the_wire(open) => Outcome::Sent,
-        Side::Forward if fits_the_wire(open) => Outcome::Forwarded,
+        Side::Transmit if left_by_a_device(open, probed) => Outcome::Sent,
+        Side::Forward if left_by_a_device(open, probed) => Outcome::Forwarded,
         // validate_xmit_skb after segmentation, ip_do_fragment: its parts go on.
         Side::Transmit | Side::Forward => Outcome::Consumed,
     }
 }
 
-/// Whether it was given to a device in one piece.
-fn fits_the_wire(open: &Open) -> bool {
+/// Whether it was given to a device in one piece, or in parts that nobody would see where drivers are not looked at.
+fn left_by_a_device(open: &Open, probed: Probed) -> bool {
     const FRAME: u32 = 1514;
-    open.seen.meets(AT_DEVICE) && open.len <= FRAME
+    open.seen.meets(AT_DEVICE) && (open.len <= FRAME || !probed.has(Hook::StartXmit))
 }
 
 /// `kfree_skb`, with what its record says. An echo reply that a raw socket took (ping) is cloned for it

@@ -420,8 +420,14 @@ const IN: &[Station] = &[
 /// Whether a hook that the packet must have passed between two stamps left none.
 fn is_gap(open: &Open, from: &Stamp, to: &Stamp, probed: Probed) -> bool {
     if from.leg != to.leg {
-        // It arrived with its beginning lost.
-        return !ARRIVAL.has(to.point) && !to.point.is_poll_context();
+        // The driver that passed it on was not looked at, or its way to the poll.
+        return arrival_lost(to)
+            || OUTBOUND.has(from.point)
+                && from.point < Point::StartXmit
+                && !probed.has(Hook::StartXmit)
+            || from.point == Point::StartXmit
+                && to.point == Point::Receive
+                && !probed.has(Hook::Backlog);
     }
     let (a, b) = (from.point, to.point);
     let inward = a <= Point::RecvDone;
@@ -442,6 +448,8 @@ fn is_gap(open: &Open, from: &Stamp, to: &Stamp, probed: Probed) -> bool {
                 !probed.has(Hook::Ip)
             }
             (Point::Backlog | Point::Gro | Point::GroDone, _) if b > Point::Receive => true,
+            // The wait for the softirq, and what its poll did first.
+            (Point::Backlog, _) => !probed.has(Hook::Softirq),
             _ => false,
         },
         // Through: forwarded by IP or by a bridge.
@@ -449,6 +457,11 @@ fn is_gap(open: &Open, from: &Stamp, to: &Stamp, probed: Probed) -> bool {
         _ if !inward => out_swallowed(open, a, b, probed),
         _ => false,
     }
+}
+
+/// The first stamp of a leg is none that a packet arrives by.
+fn arrival_lost(first: &Stamp) -> bool {
+    !ARRIVAL.has(first.point) && !first.point.is_poll_context()
 }
 
 /// Stamps of netfilter's ends, which say exactly where the packet was without the hooks around them.
@@ -480,7 +493,9 @@ fn swallowed_on_the_way_in(open: &Open, a: Point, b: Point, probed: Probed) -> b
         }
         _ => {}
     }
-    missing(open, a, b).next().is_some()
+    // ip_local_deliver: what is before it is no longer what its name says.
+    let delivers = a < Point::Deliver && b >= Point::Transport && !probed.has(Hook::Deliver);
+    delivers || missing(open, a, b).next().is_some()
 }
 
 /// The stations between two points: passed, and not stamped.
@@ -494,7 +509,7 @@ fn missing(open: &Open, a: Point, b: Point) -> impl Iterator<Item = &'static Sta
 /// Whether stamps are missing between two that this kernel does show.
 fn is_loss(open: &Open, from: &Stamp, to: &Stamp, probed: Probed) -> bool {
     if from.leg != to.leg {
-        return is_gap(open, from, to, probed);
+        return arrival_lost(to);
     }
     let (a, b) = (from.point, to.point);
     let at_socket = b == Point::Queued || b == Point::Copy || b == Point::RecvDone;
@@ -511,7 +526,10 @@ fn out_swallowed(open: &Open, a: Point, b: Point, probed: Probed) -> bool {
     let sends = a >= Point::Send;
     let tcp = sends && open.is_tcp();
     match (a, b) {
-        (_, Point::Consume | Point::Drop) => false,
+        // In the driver already, where nobody looks.
+        (_, Point::Consume | Point::Drop) => {
+            a >= Point::DevQueue && a < Point::StartXmit && !probed.has(Hook::StartXmit)
+        }
         (Point::OutLeave | Point::FwdLeave, Point::PostEnter) => false,
         (Point::PostLeave, Point::DevQueue) => false,
         _ => {

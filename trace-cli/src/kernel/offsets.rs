@@ -68,6 +68,7 @@ const TABLE: &[Row] = &[
     row("net",             "ns.inum",                Optional, |to| &mut to.net_inum),
     row("sock",            "__sk_common.skc_family", Required, |to| &mut to.sk_family),
     row("sock",            "__sk_common.skc_num",    Required, |to| &mut to.sk_num),
+    row("sock",            "__sk_common.skc_state",  Required, |to| &mut to.sk_state),
     row("sock",            "__sk_common.skc_net.net",Optional, |to| &mut to.sk_net),
     row("sock",            "sk_protocol",            Optional, |to| &mut to.sk_protocol),
     row("tcp_sock",        "copied_seq",             Optional, |to| &mut to.tcp_copied_seq),

@@ -23,7 +23,7 @@ use trace_ebpf::{COUNTERS, Config, Hook, Offsets};
 use crate::kernel::{netns, switches::Switches};
 
 use super::{
-    Kind, Kinds, Plan, Row, State,
+    Kind, Kinds, Plan, Row, StageSet, State,
     catalogue::{CATALOGUE, Spec, Target},
     missed::Watched,
     netfilter::{Bookends, FAMILIES, HOOKS},
@@ -51,6 +51,8 @@ pub struct Options {
     pub ring_bytes: u32,
     /// Attach only what sees drops.
     pub only_drops: bool,
+    /// Attach only the hooks of this set.
+    pub stages: StageSet,
     /// Let the programs log (aya-log). Otherwise the verifier removes the code.
     pub log: bool,
     /// Attach programs that only read the clock, at the same hooks: the least that any tracer costs (`cargo xtask bench`).
@@ -152,9 +154,14 @@ pub fn load(options: &Options) -> Result<Loaded, Error> {
             .iter()
             .filter(|spec| !options.only_drops || spec.drops)
     };
-    attacher.load_tracepoints(wanted());
+    let stages = options.stages;
+    attacher.load_tracepoints(wanted().filter(|spec| stages.has(spec.name)));
     for spec in wanted() {
-        attacher.attach(spec, &mut plan.rows);
+        if stages.has(spec.name) {
+            attacher.attach(spec, &mut plan.rows);
+        } else {
+            attacher.leave_out(spec, stages, &mut plan.rows);
+        }
     }
     let Attacher { links, watched, .. } = attacher;
     for name in SWEEPERS {
@@ -326,27 +333,29 @@ impl Attacher<'_> {
         rows.extend(failed);
     }
 
-    /// Tries the kinds for one target, best first.
-    fn target(&mut self, spec: &Spec, target: Target) -> Row {
-        let kinds: Vec<Kind> = match target {
+    /// The hook is not wanted: what would be tried first is said to be left out.
+    fn leave_out(&self, spec: &Spec, stages: StageSet, rows: &mut Vec<Row>) {
+        let why = format!("left out by --stages {stages}");
+        for &target in spec.alternatives.first().copied().unwrap_or_default() {
+            let kind = self.kinds_for(target).first().copied();
+            rows.push(skipped(spec, target, kind, why.clone()));
+        }
+    }
+
+    /// The kinds that are allowed for a target, best first.
+    fn kinds_for(&self, target: Target) -> Vec<Kind> {
+        match target {
             Target::Tracepoint(_) => self.kinds.for_tracepoint().collect(),
             Target::Function(_) => self.kinds.for_function().collect(),
             Target::Return(_) => self.kinds.for_return().collect(),
-        };
-        let mut row = Row {
-            hook: spec.name,
-            stamp: spec.stamp,
-            kind: kinds.last().copied().unwrap_or(match target {
-                Target::Tracepoint(_) => Kind::TpBtf,
-                Target::Function(_) => Kind::Fentry,
-                Target::Return(_) => Kind::Fexit,
-            }),
-            target: target.name().to_owned(),
-            netns: None,
-            state: State::Skipped(
-                "no probe kind that can reach it is allowed by --probes".to_owned(),
-            ),
-        };
+        }
+    }
+
+    /// Tries the kinds for one target, best first.
+    fn target(&mut self, spec: &Spec, target: Target) -> Row {
+        let kinds = self.kinds_for(target);
+        let why = "no probe kind that can reach it is allowed by --probes".to_owned();
+        let mut row = skipped(spec, target, kinds.last().copied(), why);
         let mut reasons = Vec::new();
         for kind in kinds {
             let result = match self.refused.iter().find(|(refused, _)| *refused == kind) {
@@ -465,6 +474,22 @@ fn switched_off() -> Vec<(Kind, String)> {
         refused.extend(why);
     }
     refused
+}
+
+/// A target that was not tried, with the kind that is said of it; else the best one there is.
+fn skipped(spec: &Spec, target: Target, kind: Option<Kind>, why: String) -> Row {
+    Row {
+        hook: spec.name,
+        stamp: spec.stamp,
+        kind: kind.unwrap_or(match target {
+            Target::Tracepoint(_) => Kind::TpBtf,
+            Target::Function(_) => Kind::Fentry,
+            Target::Return(_) => Kind::Fexit,
+        }),
+        target: target.name().to_owned(),
+        netns: None,
+        state: State::Skipped(why),
+    }
 }
 
 /// Whether the failure speaks about the kind and not about this one target: then it need not be tried again.

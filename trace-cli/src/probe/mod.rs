@@ -1,5 +1,5 @@
 //! Probes: what can be hooked ([`catalogue`]), by which kind ([`kind`]), what this kernel took of it
-//! ([`plan`]), and the code that loads and attaches ([`loader`], [`netfilter`]).
+//! ([`plan`]), which of it is wanted ([`stage_set`]), and the code that loads and attaches ([`loader`], [`netfilter`]).
 
 pub mod catalogue;
 pub mod kind;
@@ -7,7 +7,9 @@ pub mod loader;
 pub mod missed;
 mod netfilter;
 pub mod plan;
+pub mod stage_set;
 
 pub use kind::{Kind, Kinds};
 pub use loader::{Loaded, Options, load};
 pub use plan::{Plan, Row, State};
+pub use stage_set::StageSet;

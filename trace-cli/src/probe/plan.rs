@@ -73,6 +73,8 @@ impl Plan {
                 let visible = match stage {
                     // its beginning and its end are hooks of its own
                     StageName::Qdisc => seen.all(|attached| attached),
+                    // it begins there and nowhere else
+                    StageName::Completion => self.attached("xmit_done"),
                     _ => needed.is_empty() || seen.any(|attached| attached),
                 };
                 if visible {

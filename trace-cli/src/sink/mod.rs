@@ -9,7 +9,7 @@ use crate::aggregate::latency::{Excluded, LatencyRow};
 use crate::config::Output;
 use crate::dictionary::Dictionary;
 use crate::journey::model::{Journey, Ledger, Losses};
-use crate::session::Session;
+use crate::session::{Sample, Session};
 use crate::stack::meanwhile::Meanwhile;
 
 pub mod json;
@@ -114,4 +114,6 @@ pub struct End {
     pub duration: Duration,
     /// Journeys that the filter let through.
     pub matched: u64,
+    /// Which part of the flows was followed, and how many segments of others were seen and left out.
+    pub sample: Option<(Sample, u64)>,
 }

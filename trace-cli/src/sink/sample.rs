@@ -10,7 +10,7 @@ use crate::journey::model::{
 use crate::journey::stage::StageName;
 use crate::kernel::clock::ClockOffset;
 use crate::kernel::symbols::{SourceLine, Symbol};
-use crate::session::{NotProbed, PlanRow, PlanState, SCHEMA_VERSION, Session};
+use crate::session::{NotProbed, PlanRow, PlanState, SCHEMA_VERSION, Sample, Session};
 
 pub const CLIENT: u32 = 4_026_532_001;
 pub const SERVER: u32 = 4_026_532_002;
@@ -248,6 +248,7 @@ pub fn session() -> Session {
         start_ns: START,
         command: "trace".into(),
         filter: Some("tcp".into()),
+        sample: Some(Sample { one_in: 100 }),
         attach_plan: vec![
             row(
                 "receive",

@@ -34,8 +34,8 @@ pub struct Live {
 }
 
 impl Live {
-    /// Takes over attached probes. Needs a tokio runtime with I/O.
-    pub fn new(loaded: Loaded) -> io::Result<Self> {
+    /// Takes over probes that were all attached at `start`, CLOCK_MONOTONIC ns. Needs a tokio runtime with I/O.
+    pub fn new(loaded: Loaded, start: u64) -> io::Result<Self> {
         let late = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         for (index, ring) in loaded.rings.iter().enumerate() {
             // SAFETY: the descriptor lives as long as the ring, which `loaded` keeps.
@@ -48,7 +48,8 @@ impl Live {
             // SAFETY: the descriptor is owned by this AsyncFd and never replaced.
             late: unsafe { AsyncFd::register_with_interest(late, tokio::io::Interest::READABLE) }?,
             last_record: 0,
-            swept: monotonic_ns(),
+            // Until the first sweep succeeds, what was seen since then may still lie in a slot.
+            swept: start,
             missed: 0,
             asked: 0,
         })

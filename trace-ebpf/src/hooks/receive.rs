@@ -94,6 +94,7 @@ pub fn receive<P: Probe>(probe: &P) {
         poll: true,
         anew: true,
         again: true,
+        given: true,
         ..Stamp::at(Hook::Receive, phase::RECEIVE)
     };
     receiving(probe, what);

@@ -7,6 +7,7 @@ use trace_ebpf::{Counter, Hook, Kind, SocketEvent, SocketOp};
 
 use super::{alone, claim, interrupted, release, visit};
 use crate::{
+    chosen::followed,
     maps::{Caller, caller, count, send},
     memory::{Helper, Memory, Pointer, Probe},
     segment::{Detail, Stamp, name_process, now, number, phase, stamp, thread},
@@ -139,6 +140,9 @@ fn sent(sk: *const c_void) {
                 return;
             }
             (*caller).pid = 0;
+            if !followed(key) {
+                return;
+            }
             if protocol::<Helper>(key as *const c_void) != TCP {
                 return;
             }
@@ -240,6 +244,9 @@ unsafe fn copy_tcp(sk: *const c_void, len: u32, pid: u32) {
         // SAFETY: the entry is the running thread's own.
         unsafe {
             let key = number(cpu, sk);
+            if !followed(key) {
+                return;
+            }
             let Some(caller) = caller(pid) else { return };
             let first = tcp_member(key, offset!(tcp_copied_seq));
             if (*caller).pid == pid && (*caller).sk == key && (*caller).copy != 0 {
@@ -309,18 +316,19 @@ fn received<M: Memory>(sk: *const c_void, returned: i32, flags: u64) {
             return;
         }
         if protocol == UDP && flags & MSG_PEEK == 0 {
+            // "The oldest in its queue" says nothing where some are not followed: a connected socket has one flow.
+            const CONNECTED: u8 = 1; // TCP_ESTABLISHED
+            if config!(sample) != 0 && M::load::<u8>(sk, offset!(sk_state)) != CONNECTED {
+                return;
+            }
             let pid = thread();
             alone(|cpu| {
+                let key = number(cpu, sk);
+                if !followed(key) {
+                    return;
+                }
                 name_process(cpu, pid);
-                tell(
-                    SocketOp::Datagram,
-                    0,
-                    now(),
-                    number(cpu, sk),
-                    0,
-                    returned as u32,
-                    pid,
-                );
+                tell(SocketOp::Datagram, 0, now(), key, 0, returned as u32, pid);
             });
         }
         if protocol == TCP {
@@ -385,6 +393,9 @@ pub fn retransmit<P: Probe>(probe: &P) {
         let seq = P::Memory::load::<u32>(skb, offset!(skb_cb) + offset!(tcp_cb_seq));
         alone(|cpu| {
             let key = number(cpu, sk);
+            if !followed(key) {
+                return;
+            }
             tell(SocketOp::Retransmit, now(), 0, key, seq, 0, 0);
         });
     }

@@ -1,13 +1,18 @@
 //! Stamps taken while other hooks have all of the CPU's states.
 
-use core::{ffi::c_void, ptr::write_volatile};
+use core::{
+    ffi::c_void,
+    ptr::{addr_of, addr_of_mut, read_volatile, write_volatile},
+};
 
-use trace_ebpf::{Counter, Entry, Hook, Kind, SegmentHead, Tag, flags};
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
+use trace_ebpf::{Counter, Entry, Hook, Kind, PACKET_BYTES, SegmentHead, Tag, flags};
 
 use super::{Detail, LONGEST, notes::causes, now};
 use crate::{
-    maps::{count, facts, send},
-    memory::Memory,
+    chosen::chosen,
+    maps::{Cpu, count, facts, send},
+    memory::{Memory, Pointer},
 };
 
 /// A hook that interrupted another one: its stamp goes straight to the ring, alone, with the poll it happened
@@ -31,6 +36,9 @@ pub unsafe fn nested<M: Memory>(skb: *const c_void, hook: u32, detail: &Detail, 
     let Some(cpu) = facts() else { return };
     // SAFETY: reads as in `open`; the poll's fields are written by its own softirq only.
     unsafe {
+        if config!(sample) != 0 && !in_sample::<M>(cpu, skb, hook) {
+            return;
+        }
         count(Counter::Nested);
         let time = now();
         let mut alone = Alone {
@@ -95,5 +103,36 @@ pub unsafe fn nested<M: Memory>(skb: *const c_void, hook: u32, detail: &Detail, 
         } else {
             count(Counter::SegmentsLost);
         }
+    }
+}
+
+/// What a slot would remember of the packet: whether its flow is followed. Headers that cannot be read say no.
+#[inline(always)]
+unsafe fn in_sample<M: Memory>(cpu: *mut Cpu, skb: *const c_void, hook: u32) -> bool {
+    // SAFETY: `skb` is live; the helper checks the address.
+    unsafe {
+        // the program that we interrupted may be about to read its own number
+        let number = |pointer: *const c_void| {
+            let before = read_volatile(addr_of!((*cpu).number));
+            write_volatile(addr_of_mut!((*cpu).number).cast(), pointer);
+            let number = read_volatile(addr_of!((*cpu).number));
+            write_volatile(addr_of_mut!((*cpu).number), before);
+            number
+        };
+        let early = [Hook::Gro, Hook::Backlog, Hook::Receive, Hook::XdpGeneric];
+        let network = if early.iter().any(|&early| early as u32 == hook) {
+            number(M::load::<Pointer>(skb, offset!(skb_data)).0)
+        } else {
+            number(M::load::<Pointer>(skb, offset!(skb_head)).0)
+                + u64::from(M::load::<u16>(skb, offset!(skb_network_header)))
+        };
+        let mut packet = [0_u64; PACKET_BYTES / 8];
+        let failed = bpf_probe_read_kernel(
+            (&raw mut packet).cast(),
+            PACKET_BYTES as u32,
+            network as *const c_void,
+        );
+        let protocol = u16::from_be(M::load::<u16>(skb, offset!(skb_protocol)));
+        failed == 0 && chosen(protocol, (&raw const packet).cast())
     }
 }

@@ -10,6 +10,7 @@ use trace_ebpf::{Counter, Kind, PACKET_BYTES, SegmentHead, flags};
 
 use super::{device, notes::name_device, number};
 use crate::{
+    chosen::chosen,
     filter,
     maps::{Cpu, Slot, count},
     memory::{Memory, Pointer},
@@ -32,6 +33,30 @@ pub(super) unsafe fn open<M: Memory>(
     unsafe {
         let time = (*slot).last;
         let head = addr_of_mut!((*slot).head);
+        let protocol = u16::from_be(M::load::<u16>(skb, offset!(skb_protocol)));
+        let cloned = M::load::<u8>(skb, offset!(skb_cloned)) >> (offset!(skb_cloned_shift) & 7) & 1;
+        let mut flag = if cloned != 0 { flags::CLONED } else { 0 };
+        let buffer = number(cpu, M::load::<Pointer>(skb, offset!(skb_head)).0);
+        let bytes = how & WITHOUT_PACKET == 0;
+        if bytes {
+            flag |= flags::PACKET;
+            if !read_packet::<M>(cpu, slot, skb, buffer, how & AT_DATA != 0) {
+                flag |= flags::UNREADABLE;
+            }
+        }
+        if config!(sample) != 0 {
+            // what is asked of a slot that holds a packet and writes nothing
+            (*head).skb = key;
+            (*head).head = buffer;
+            (*head).flags = flag;
+            (*head).protocol = protocol;
+            (*slot).handed = 0;
+            (*slot).phase = 0;
+            (*slot).ignored = 0;
+            if left_out(slot) {
+                return 1;
+            }
+        }
         let device = device::<M>(cpu, skb);
         let sk: *const c_void = M::load::<Pointer>(skb, offset!(skb_sk)).0;
         let mut netns = 0;
@@ -48,18 +73,7 @@ pub(super) unsafe fn open<M: Memory>(
                 netns = M::load::<u32>(net, offset!(net_inum));
             }
         }
-        let protocol = u16::from_be(M::load::<u16>(skb, offset!(skb_protocol)));
         let length = M::load::<u32>(skb, offset!(skb_len));
-        let cloned = M::load::<u8>(skb, offset!(skb_cloned)) >> (offset!(skb_cloned_shift) & 7) & 1;
-        let mut flag = if cloned != 0 { flags::CLONED } else { 0 };
-        let buffer = number(cpu, M::load::<Pointer>(skb, offset!(skb_head)).0);
-        let bytes = how & WITHOUT_PACKET == 0;
-        if bytes {
-            flag |= flags::PACKET;
-            if !read_packet::<M>(cpu, slot, skb, buffer, how & AT_DATA != 0) {
-                flag |= flags::UNREADABLE;
-            }
-        }
         *head = SegmentHead {
             kind: Kind::Segment as u8,
             flags: flag,
@@ -92,6 +106,25 @@ pub(super) unsafe fn open<M: Memory>(
             name_device::<M>(cpu, device, ifindex, netns);
         }
         u32::from(refused)
+    }
+}
+
+/// The packet's headers say that its flow is not in the sample: from here on the slot is ignored. Headers that cannot be read
+/// yet say nothing.
+#[inline(always)]
+pub(super) unsafe fn left_out(slot: *mut Slot) -> bool {
+    // SAFETY: the slot is ours; its packet bytes were read.
+    unsafe {
+        let unread = (*slot).head.flags & (flags::PACKET | flags::UNREADABLE) != flags::PACKET;
+        if config!(sample) == 0
+            || unread
+            || chosen((*slot).head.protocol, addr_of_mut!((*slot).body).cast())
+        {
+            return false;
+        }
+        (*slot).ignored = 1;
+        count(Counter::LeftOut);
+        true
     }
 }
 

@@ -41,6 +41,9 @@ pub struct Arguments {
     /// Accept the instructions measured now
     #[arg(long)]
     accept: bool,
+    /// Only tools whose name contains this, besides nothing at all; repeatable
+    #[arg(long, value_name = "NAME")]
+    tool: Vec<String>,
     /// Where the raw results go, one JSON object a line
     #[arg(long, value_name = "DIR", default_value = "target/bench")]
     out: PathBuf,
@@ -66,7 +69,8 @@ pub fn bench(arguments: &Arguments) -> Result<ExitCode> {
     if chosen(Part::Instructions) {
         for kernel in &arguments.kernel {
             let name = format!("instructions-{kernel}");
-            let said = in_guest(kernel, &tools)?;
+            let plan = plan::only(plan::instructions(kernel), &arguments.tool);
+            let said = in_guest(kernel, &tools, &plan)?;
             let results = keep(&arguments.out, &name, &said)?;
             print(
                 &format!("Instructions a packet, Linux {kernel}"),
@@ -74,16 +78,18 @@ pub fn bench(arguments: &Arguments) -> Result<ExitCode> {
             )?;
             let rows = results.rows();
             worse.extend(results::worse(&name, &accepted[&name], &rows, TOLERANCE));
-            accepted[&name] = rows;
+            merge(&mut accepted[&name], rows);
         }
     }
     if chosen(Part::Hooks) {
-        let said = here(&tools, &plan::hooks(&tools.pktjourney))?;
+        let plan = plan::only(plan::hooks(&tools.pktjourney), &arguments.tool);
+        let said = here(&tools, &plan)?;
         let results = keep(&arguments.out, "hooks", &said)?;
         print("Time in eBPF programs, here", &results.hooks())?;
     }
     if chosen(Part::Rates) {
-        let said = here(&tools, &plan::rates(&tools.pktjourney))?;
+        let plan = plan::only(plan::rates(&tools.pktjourney), &arguments.tool);
+        let said = here(&tools, &plan)?;
         let results = keep(&arguments.out, "rates", &said)?;
         print("Packets a second, here", &results.rates())?;
         print("Start and stop, here", &results.starts())?;
@@ -100,6 +106,14 @@ pub fn bench(arguments: &Arguments) -> Result<ExitCode> {
         bail!("{} rows cost more than {ACCEPTED} accepts", worse.len());
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Rows that were measured now replace those that were accepted; others stay.
+fn merge(accepted: &mut Value, rows: Value) {
+    match (accepted.as_object_mut(), rows) {
+        (Some(accepted), Value::Object(rows)) => accepted.extend(rows),
+        (_, rows) => *accepted = rows,
+    }
 }
 
 /// What is measured, and what measures it.
@@ -139,10 +153,11 @@ fn accepted() -> Result<Value> {
 }
 
 /// One processor, one virtual ns an instruction: the sender's CPU time is a count of instructions.
-fn in_guest(kernel: &str, tools: &Tools) -> Result<String> {
+fn in_guest(kernel: &str, tools: &Tools, plan: &Value) -> Result<String> {
     let folder = tempfile::tempdir()?;
+    let text = plan.to_string();
     let plan = folder.path().join("plan.json");
-    fs::write(&plan, plan::instructions(kernel).to_string())?;
+    fs::write(&plan, text)?;
     let mut guest = Guest::new(
         kernel,
         Payload {

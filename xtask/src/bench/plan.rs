@@ -34,6 +34,17 @@ fn loads(udp: u64, tcp: u64, bulk: u64) -> Value {
     ])
 }
 
+/// A plan with the tools whose names contain one of these words, if there are any, and nothing at all to compare them with.
+pub fn only(mut plan: Value, words: &[String]) -> Value {
+    if let Some(tools) = plan["tools"].as_array_mut().filter(|_| !words.is_empty()) {
+        tools.retain(|tool| {
+            let name = tool["name"].as_str().unwrap_or_default();
+            name == "nothing" || words.iter().any(|word| name.contains(word.as_str()))
+        });
+    }
+    plan
+}
+
 /// In a guest: each tool is started once (that takes seconds there) and keeps three rounds.
 pub fn instructions(kernel: &str) -> Value {
     let our = |name, words| ours("pktjourney", name, words);
@@ -45,14 +56,37 @@ pub fn instructions(kernel: &str) -> Value {
     // neither UDP nor TCP: what the kernel side can decide
     let filter = our("trace, no match", "trace --json icmp");
     let drops = our("drops", "drops --json");
+    let standard = our("latency, standard", "latency --json --stages standard");
+    let few = our("latency, few", "latency --json --stages few");
+    let floor_few = json!({"name": "floor, few", "floor": "auto", "stages": "few"});
+    // one flow is either in the sample or not: what a packet costs that is not
+    let sample = our("latency, left out", "latency --json --sample 1/1000000");
+    let few_sample = our(
+        "latency, few, left out",
+        "latency --json --stages few --sample 1/1000000",
+    );
     let kprobe = our("latency, kprobe", "latency --json --probes kprobe");
     let tools = if kernel == "5.10" {
-        json!([nothing, floor_kprobe, kprobe, filter, drops, tcpdump()])
+        json!([
+            nothing,
+            floor_kprobe,
+            kprobe,
+            filter,
+            drops,
+            few,
+            sample,
+            tcpdump()
+        ])
     } else {
         json!([
             nothing,
             floor,
             latency,
+            standard,
+            floor_few,
+            few,
+            sample,
+            few_sample,
             trace,
             filter,
             drops,
@@ -75,6 +109,8 @@ pub fn hooks(pktjourney: &Path) -> Value {
         "tools": [
             {"name": "floor", "floor": "auto"},
             ours(&path, "latency", "latency --json"),
+            ours(&path, "latency, few", "latency --json --stages few"),
+            ours(&path, "latency, left out", "latency --json --sample 1/1000000"),
             ours(&path, "trace, no match", "trace --json icmp"),
         ],
         "loads": loads(10_000, 5_000, 500),
@@ -91,6 +127,8 @@ pub fn rates(pktjourney: &Path) -> Value {
             {"name": "nothing"},
             {"name": "floor", "floor": "auto"},
             ours(&path, "latency", "latency --json"),
+            ours(&path, "latency, few", "latency --json --stages few"),
+            ours(&path, "latency, left out", "latency --json --sample 1/1000000"),
             ours(&path, "trace", "trace --json"),
             ours(&path, "trace, no match", "trace --json icmp"),
             ours(&path, "drops", "drops --json"),

@@ -130,7 +130,6 @@ impl Assembler {
             late: reading.late,
         };
         let verdict = known.map_or(Verdict::NewLife, |open| judge(open, &sight));
-        let older = known.is_some_and(|open| time < open.first_time());
         match verdict {
             Verdict::Trails => return,
             Verdict::NewLife => {
@@ -138,7 +137,11 @@ impl Assembler {
                 if TRAILING.has(point) {
                     return;
                 }
-                if reading.late && (older || known.is_none() && !BEGINNINGS.has(point)) {
+                let stray = || match known {
+                    Some(open) => time < open.first_time(),
+                    None => !BEGINNINGS.has(point),
+                };
+                if reading.late && stray() {
                     self.balance.late += u64::from(!std::mem::replace(&mut reading.stray, true));
                     reading.journey = None;
                     return;
@@ -223,7 +226,7 @@ impl Assembler {
         };
         match point {
             Point::Consume => {
-                let outcome = outcome::consumed(open);
+                let outcome = outcome::consumed(open, self.probed);
                 if outcome == Outcome::Consumed
                     && open.side != Side::Receive
                     && let Some(flow) = open.current_flow().copied()
@@ -439,10 +442,8 @@ pub(super) fn own_time(segment: &Segment) -> u64 {
 /// that allocated it (`skb_attempt_defer_free` → `skb_defer_free_flush`).
 pub(super) fn end_after_transport(segment: &Segment) -> Option<u64> {
     // The end is the very last entry.
-    let Some(Item::Stamp { hook, .. }) = segment.items().last() else {
-        return None;
-    };
-    if !matches!(hook, Hook::Consume | Hook::Drop) {
+    let tag = segment.entries().last()?.tag;
+    if tag != Hook::Consume as u8 && tag != Hook::Drop as u8 {
         return None;
     }
     let stamps = segment.items().filter_map(|item| match item {

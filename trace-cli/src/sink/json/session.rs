@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::session::{NotProbed, PlanRow, Session};
+use crate::session::{NotProbed, PlanRow, Sample, Session};
 
 #[derive(Serialize)]
 pub(super) struct SessionRecord<'a> {
@@ -14,6 +14,8 @@ pub(super) struct SessionRecord<'a> {
     command: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     filter: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sample: Option<Sample>,
     time: String,
     start_ns: u64,
     clock: Clock,
@@ -54,6 +56,7 @@ pub(super) fn record(session: &Session) -> SessionRecord<'_> {
         arch: &session.arch,
         command: &session.command,
         filter: session.filter.as_deref(),
+        sample: session.sample,
         time: session.clock.rfc3339(session.start_ns),
         start_ns: session.start_ns,
         clock: Clock {

@@ -117,6 +117,8 @@ pub(super) struct EndRecord {
     ledger: LedgerRecord,
     losses: LossesRecord,
     #[serde(skip_serializing_if = "Option::is_none")]
+    sample: Option<SampleRecord>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     latency_excluded: Option<ExcludedRecord>,
 }
 
@@ -141,6 +143,12 @@ struct LossesRecord {
     damaged: u64,
     evicted: u64,
     missed: u64,
+}
+
+#[derive(Serialize)]
+struct SampleRecord {
+    one_in: u32,
+    segments_left_out: u64,
 }
 
 #[derive(Serialize)]
@@ -193,6 +201,10 @@ pub(super) fn end(end: &End, excluded: Option<Excluded>) -> EndRecord {
             evicted,
             missed,
         },
+        sample: end.sample.map(|(sample, left_out)| SampleRecord {
+            one_in: sample.one_in,
+            segments_left_out: left_out,
+        }),
         latency_excluded: excluded.map(
             |Excluded {
                  dropped,

@@ -9,6 +9,7 @@ use crate::aggregate::{drops::Drops, latency::Latency};
 use crate::journey::model::{Flow, Ledger, LinkKind, Losses, Outcome, Stage, Unfinished};
 use crate::journey::stage::StageName;
 use crate::kernel::features::{Answer, Facts, Lockdown};
+use crate::session::Sample;
 use crate::sink::sample;
 
 mod documented;
@@ -255,6 +256,7 @@ fn everything() -> Vec<Value> {
             losses: Losses::default(),
             duration: Duration::from_secs(1),
             matched: 3,
+            sample: Some((Sample { one_in: 100 }, 7)),
         })
     }));
     all

@@ -22,6 +22,14 @@ pub(super) fn write(
         writeln!(out, "{}", paint.with(DIM, meaning))?;
     }
     plan::not_probed(out, not_probed, look)?;
+    if let Some((sample, left_out)) = end.sample {
+        writeln!(
+            out,
+            "one flow in {} was followed; {} of others left out",
+            sample.one_in,
+            units::counted(left_out, "segment")
+        )?;
+    }
     let ns = u64::try_from(end.duration.as_nanos()).unwrap_or(u64::MAX);
     writeln!(
         out,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::aggregate::{drops::Drops, latency::Latency};
 use crate::journey::model::{Direction, Ledger, Losses, Outcome, Unfinished};
+use crate::session::Sample;
 use crate::sink::sample;
 
 const PLAIN: Look = Look {
@@ -272,6 +273,7 @@ fn the_end_has_ledger_losses_and_what_nobody_saw() {
         },
         duration: Duration::from_millis(10_040),
         matched: 7,
+        sample: Some((Sample { one_in: 100 }, 693)),
     };
     let (out, messages) = shown(PLAIN, |text| {
         text.session(&sample::session())?;
@@ -282,6 +284,7 @@ fn the_end_has_ledger_losses_and_what_nobody_saw() {
         r"
 stages not visible on this kernel:
   tc_ingress: fentry tcf_classify: EPERM
+one flow in 100 was followed; 693 segments of others left out
 seen 10 = delivered 7 + lost 3 in 10.0 s
 ",
     );
