@@ -147,25 +147,33 @@ fn from_interrupt_to_completion() -> Result<(), LabError> {
     Ok(())
 }
 
-/// The interrupts by which a card says that it has received, and how often each came, by `/proc/interrupts`.
+/// How often interrupts came, by `/proc/interrupts`: those that are wanted by number or name.
+fn interrupts(wanted: impl Fn(u64, &str) -> bool) -> BTreeMap<u64, u64> {
+    let table = std::fs::read_to_string("/proc/interrupts").expect("/proc/interrupts");
+    let count = |line: &str| {
+        let (number, counts) = line.split_once(':')?;
+        let number = number.trim().parse().ok()?;
+        let counts = counts
+            .split_whitespace()
+            .map_while(|n| n.parse::<u64>().ok());
+        let name = line.split_whitespace().last().unwrap_or_default();
+        wanted(number, name).then_some((number, counts.sum()))
+    };
+    table.lines().filter_map(count).collect()
+}
+
+/// How often these came by now.
+fn come(before: &BTreeMap<u64, u64>) -> BTreeMap<u64, u64> {
+    interrupts(|number, _| before.contains_key(&number))
+}
+
+/// The interrupts by which a card says that it has received.
 fn interrupts_of(card: &str) -> BTreeMap<u64, u64> {
     let device = std::fs::canonicalize(format!("/sys/class/net/{card}/device")).expect("a device");
     let device = device.file_name().expect("a name").to_string_lossy();
     // virtio1-input.0, eth0-rx-0
     let names = [format!("{device}-input"), format!("{card}-")];
-    let table = std::fs::read_to_string("/proc/interrupts").expect("/proc/interrupts");
-    let own = |line: &&str| {
-        let name = line.split_whitespace().last().unwrap_or_default();
-        names.iter().any(|own| name.starts_with(own.as_str()))
-    };
-    let count = |line: &str| {
-        let (number, counts) = line.split_once(':')?;
-        let counts = counts
-            .split_whitespace()
-            .map_while(|n| n.parse::<u64>().ok());
-        Some((number.trim().parse().ok()?, counts.sum()))
-    };
-    table.lines().filter(own).filter_map(count).collect()
+    interrupts(|_, name| names.iter().any(|own| name.starts_with(own.as_str())))
 }
 
 #[test]
@@ -191,7 +199,11 @@ fn each_card_has_its_own_interrupt() -> Result<(), LabError> {
     })?;
     std::thread::sleep(std::time::Duration::from_millis(500));
     let trace = tracer.finish();
-    for (to, flow, own) in [(b, there, &before[1]), (a, back, &before[0])] {
+    let after: Vec<BTreeMap<u64, u64>> = before.iter().map(come).collect();
+    for (to, flow, own, after) in [
+        (b, there, &before[1], &after[1]),
+        (a, back, &before[0], &after[0]),
+    ] {
         let delivered: Vec<&Journey> = trace
             .to(to, flow.port().unwrap_or(0))
             .into_iter()
@@ -210,22 +222,17 @@ fn each_card_has_its_own_interrupt() -> Result<(), LabError> {
             .collect();
         let wrong = polls.values().flatten().find(|irq| !own.contains_key(irq));
         assert_eq!(wrong, None, "{to} has {own:?}: {}", trace.summary());
-        // A poll that ended with its ring not empty schedules itself again (virtqueue_napi_complete): that one has none.
-        let known = polls.values().flatten().count();
-        println!(
-            "POLLS {} with irq {known} before {own:?} journeys with irq {}",
+        // Each interrupt brings one poll, which may take several turns; what a poll finds by itself at its end
+        // (virtqueue_napi_complete) has none. Some bring no packet of ours.
+        let known = polls.values().flatten().count() as u64;
+        let came: u64 = after.values().sum::<u64>() - own.values().sum::<u64>();
+        assert!(
+            known * 100 >= came * 80,
+            "{known} of {} polls have one of {came} interrupts: {}",
             polls.len(),
-            delivered
-                .iter()
-                .filter_map(|j| j.polls.first())
-                .filter(|p| p["irq"].as_u64().is_some())
-                .count()
+            trace.summary()
         );
     }
-    println!(
-        "INTERRUPTS {}",
-        std::fs::read_to_string("/proc/interrupts").unwrap_or_default()
-    );
     Ok(())
 }
 

@@ -15,9 +15,13 @@ fn growth_is_what_was_counted_between() -> Result<(), LabError> {
     let records = thread::scope(|scope| {
         let options = ["--watch", "300ms", "-c", "4", "--netns", pair.b.name()];
         let watch = scope.spawn(move || tool::records(&options));
-        for _ in 0..10 {
-            flow.deliver(100, 64)?;
+        // As long as it looks, which in an emulated machine begins late; a minute at most.
+        for _ in 0..1_200 {
+            flow.deliver(10, 64)?;
             thread::sleep(std::time::Duration::from_millis(50));
+            if watch.is_finished() {
+                break;
+            }
         }
         Ok::<_, LabError>(watch.join().expect("the tool"))
     })?;

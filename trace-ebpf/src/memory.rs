@@ -14,6 +14,9 @@ use aya_ebpf::{
 
 /// A way of reading a structure member.
 pub trait Memory {
+    /// The program may ask for the running thread's name.
+    const NAMES: bool = true;
+
     /// The value at `base + offset`, zero where it cannot be read.
     ///
     /// # Safety
@@ -42,6 +45,19 @@ impl Memory for Helper {
             bpf_probe_read_kernel(base.cast::<u8>().wrapping_add(offset).cast::<T>())
                 .unwrap_or_default()
         }
+    }
+}
+
+/// As [`Direct`], in netfilter's programs: 6.12 does not let those ask for a name.
+pub struct Bookend;
+
+impl Memory for Bookend {
+    const NAMES: bool = false;
+
+    #[inline(always)]
+    unsafe fn load<T: Copy + Default>(base: *const c_void, offset: usize) -> T {
+        // SAFETY: as the caller promised.
+        unsafe { Direct::load(base, offset) }
     }
 }
 
@@ -142,7 +158,7 @@ impl Returned<'_> {
 pub struct NetfilterContext(pub *mut c_void);
 
 impl Probe for NetfilterContext {
-    type Memory = Direct;
+    type Memory = Bookend;
     /// 0 is the `nf_hook_state`, 1 the sk_buff.
     #[inline(always)]
     fn pointer(&self, n: usize) -> *const c_void {

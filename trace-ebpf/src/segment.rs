@@ -355,7 +355,7 @@ pub unsafe fn stamp_key<M: Memory>(
             }
         }
         if what.sender && fresh {
-            note_sender(cpu, slot, key);
+            note_sender::<M>(cpu, slot, key);
         }
         let unread = (*slot).head.flags & (flags::PACKET | flags::UNREADABLE);
         if what.again && unread == flags::PACKET | flags::UNREADABLE && !fresh {

@@ -62,32 +62,6 @@ const ONCE: [&str; 4] = [
 const BY_KPROBE: [&str; 4] = ["delivered::", "tcp::", "forward::", "drops::"];
 /// … without the long ones.
 const NOT_BY_KPROBE: [&str; 3] = ["ten_thousand", "bulk_data", "grouped_and_counted"];
-/// Tests that do not pass (always) on a kernel line yet, and why: said at each run, and listed in docs/kernels.md.
-const UNMENDED: [(&[&str], &[&str], &str); 3] = [
-    (
-        &["5.10"],
-        &[
-            "nic::each_card_has_its_own_interrupt",
-            "nic::from_interrupt_to_completion",
-        ],
-        "most packets that a card brings are counted, but not found by their address and port",
-    ),
-    (
-        &["5.10"],
-        &["qdisc::a_token_bucket_dictates_the_time_in_the_qdisc"],
-        "nothing shows that a qdisc takes a packet: one that waits there is now and then taken for two",
-    ),
-    (
-        &["7.2", "7.3"],
-        &[
-            "delivered::datagrams_over_ipv6",
-            "forward::datagrams_through_a_router",
-            "nic::",
-            "tcp::bulk_data_is_delivered_whole",
-        ],
-        "sk_buffs are freed where no hook is, and an address that comes again is now and then taken for the same packet",
-    ),
-];
 /// Guests that run at once. Each has two processors, of which it seldom uses both.
 const AT_ONCE: usize = 2;
 
@@ -244,14 +218,11 @@ fn payloads<'a>(lines: &[&'a str], filter: &[String]) -> Result<Vec<(&'a str, Pa
                  failed=0\n",
                 quoted(line)
             );
-            let mut skipped = String::new();
-            if line != vm::DEFAULT {
-                skipped.extend(ONCE.iter().map(|name| format!(" --skip {name}")));
-            }
-            for (_, tests, why) in UNMENDED.iter().filter(|(on, ..)| on.contains(&line)) {
-                say(format!("left out on {line}: {}: {why}", tests.join(", ")));
-                skipped.extend(tests.iter().map(|name| format!(" --skip {name}")));
-            }
+            let skipped = if line == vm::DEFAULT {
+                String::new()
+            } else {
+                ONCE.map(|name| format!(" --skip {name}")).concat()
+            };
             let (mut runs, mut last) = (String::new(), String::new());
             for (name, path) in &tests {
                 files.push((path.clone(), format!("job/{name}")));

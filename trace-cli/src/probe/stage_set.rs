@@ -53,6 +53,8 @@ const STANDARD: &[&str] = &[
     "ip6_xmit",
     "start_xmit",
     "xmit_done",
+    // not in `FEW`: it would tell of each packet that GRO merged, which is told of by hooks that are not there
+    "freed",
 ];
 
 impl StageSet {

@@ -202,7 +202,7 @@ pub unsafe fn end_poll(
 
 /// Puts what happened inside `send()` before the packet's own first stamp.
 #[inline(never)]
-pub(super) unsafe fn note_sender(cpu: *mut Cpu, slot: *mut Slot, key: u64) -> u32 {
+pub(super) unsafe fn note_sender<M: Memory>(cpu: *mut Cpu, slot: *mut Slot, key: u64) -> u32 {
     // SAFETY: the slot is ours; the caller's entry is only read.
     unsafe {
         let time = (*slot).last;
@@ -262,7 +262,7 @@ pub(super) unsafe fn note_sender(cpu: *mut Cpu, slot: *mut Slot, key: u64) -> u3
         if known && !recent(send) {
             push(slot, pid, Tag::Pid as u8, 0, 0);
         }
-        if known {
+        if known && M::NAMES {
             name_process(cpu, pid);
         }
         0

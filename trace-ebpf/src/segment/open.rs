@@ -2,7 +2,7 @@
 
 use core::{
     ffi::c_void,
-    ptr::{addr_of_mut, write_volatile},
+    ptr::{addr_of_mut, read_volatile, write_volatile},
 };
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
@@ -128,8 +128,8 @@ pub(super) unsafe fn left_out(slot: *mut Slot) -> bool {
     }
 }
 
-/// Copies the packet's first bytes, from its network header on; false when the header is not in the
-/// linear part (yet): a driver may leave it in a page until GRO or the IP layer pulls it.
+/// Copies the packet's first bytes, from its network header on; false when the headers are not in the
+/// linear part (yet): a driver may leave them in a page until GRO and each layer pull their own.
 #[inline(always)]
 pub(super) unsafe fn read_packet<M: Memory>(
     cpu: *mut Cpu,
@@ -147,12 +147,32 @@ pub(super) unsafe fn read_packet<M: Memory>(
             buffer + u64::from(M::load::<u16>(skb, offset!(skb_network_header)))
         };
         let length = M::load::<u32>(skb, offset!(skb_len));
-        let linear = data + u64::from(length - M::load::<u32>(skb, offset!(skb_data_len)));
+        let elsewhere = M::load::<u32>(skb, offset!(skb_data_len));
+        let linear = data + u64::from(length - elsewhere);
         let failed = bpf_probe_read_kernel(
             addr_of_mut!((*slot).body).cast(),
             PACKET_BYTES as u32,
             network as *const c_void,
         );
-        failed == 0 && network + 20 <= linear
+        failed == 0
+            && network + 20 <= linear
+            && (elsewhere == 0 || network + headers(slot) <= linear)
+    }
+}
+
+/// Bytes up to the end of the packet's transport header, as far as its IP header in the slot says: ports at least.
+#[inline(always)]
+unsafe fn headers(slot: *const Slot) -> u64 {
+    const TCP: u8 = 6;
+    // SAFETY: constant offsets below PACKET_BYTES.
+    unsafe {
+        let body = (&raw const (*slot).body).cast::<u8>();
+        let byte = |at: usize| read_volatile(body.add(at));
+        let (ip, protocol) = if byte(0) >> 4 == 4 {
+            (u64::from(byte(0) & 15) * 4, byte(9))
+        } else {
+            (40, byte(6))
+        };
+        ip + if protocol == TCP { 20 } else { 8 }
     }
 }
