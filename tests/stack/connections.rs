@@ -331,16 +331,19 @@ fn every_socket_is_as_ss_says() -> Result<(), LabError> {
 fn summary(netns: &Netns, ours: &Value) {
     let theirs = ss::summary(netns);
     let summary = &ours["summary"];
-    for (name, field) in [
-        ("estab", "tcp_connected"),
-        ("orphaned", "tcp_orphaned"),
-        ("timewait", "tcp_time_wait"),
-    ] {
+    for (name, field) in [("estab", "tcp_connected"), ("timewait", "tcp_time_wait")] {
         assert_eq!(
             summary[field], theirs[name],
             "{name}: {theirs:?}\n{summary}"
         );
     }
+    // Orphans are counted for all namespaces together, and the tests next door make some.
+    let orphans = || {
+        let ours = tool::stack(netns)["connections"]["summary"]["tcp_orphaned"].clone();
+        (ours, ss::summary(netns)["orphaned"])
+    };
+    let mut tries = std::iter::repeat_with(orphans).take(20);
+    assert!(tries.any(|(ours, theirs)| ours == theirs), "{theirs:?}");
     for (protocol, family, name) in [
         ("tcp", "ipv4", "TCP.IP"),
         ("tcp", "ipv6", "TCP.IPv6"),
