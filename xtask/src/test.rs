@@ -52,11 +52,14 @@ const LAST: &str = "vm";
 
 /// Tests left out on all kernels but the default one: what they prove rests on this program alone, or takes long and is
 /// shown on a smaller scale by others.
-const ONCE: [&str; 4] = [
+const ONCE: [&str; 7] = [
     "ending::",
     "lab::",
     "load::",
     "delivered::ten_thousand_datagrams",
+    "cost::a_sample",
+    "meanwhile::people",
+    "privileges::check_says",
 ];
 /// Tests that run a second time on the default line, with kprobes only …
 const BY_KPROBE: [&str; 4] = ["delivered::", "tcp::", "forward::", "drops::"];
