@@ -78,7 +78,7 @@ impl Guest {
             update: false,
             payload,
             out: None,
-            timeout: Duration::from_secs(1800),
+            timeout: Duration::from_secs(3600),
             deterministic: false,
             named: false,
         }
