@@ -106,6 +106,7 @@ const UNMENDED: [(&[&str], &[&str], &str); 3] = [
         &["7.2", "7.3"],
         &[
             "cost::standard",
+            "delivered::datagrams",
             "forward::datagrams",
             "privileges::less_than_root",
         ],
