@@ -4,10 +4,14 @@
 use std::{
     ffi::OsString,
     fs,
+    io::ErrorKind,
     process::{Command, Output},
 };
 
-use pktjourney::lab::circumstances::{FTRACE, KPROBES, Off};
+use pktjourney::lab::{
+    LabError,
+    circumstances::{FTRACE, KPROBES, Off},
+};
 use serde_json::Value;
 
 /// Where lockdown is seen and set.
@@ -73,7 +77,12 @@ fn functions_are_not_probed_while_function_tracing_is_off() {
     if !in_guest() {
         return;
     }
-    let off = Off::switch(FTRACE).expect("switch function tracing off");
+    let off = match Off::switch(FTRACE) {
+        Ok(off) => off,
+        // 7.3 does not let it be switched off: then nothing can be silent for it.
+        Err(LabError::Io { source, .. }) if source.kind() == ErrorKind::Unsupported => return,
+        Err(error) => panic!("switch function tracing off: {error}"),
+    };
     assert_eq!(attached(&[]), ["tp_btf"]);
     assert_eq!(attached(&["--probes", "kprobe"]), ["raw_tp"]);
     assert!(failed_for(&[], "sysctl -w kernel.ftrace_enabled=1"));
