@@ -29,13 +29,15 @@ const LEAST: Set = Set::BPF.union(Set::PERFMON);
 /// What the message tells users to grant.
 const GRANTED: Set = LEAST.union(Set::NET_ADMIN).union(Set::SYSLOG);
 
-/// A copy of the program where nobody may read it; it goes with the guard.
+/// A copy of the program where nobody may read it; it goes with the guard. Another program writes it: while this one had it
+/// open for writing, what another test starts at that moment would have it too, and it could not be run.
 fn copy() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("a folder");
     let mode = fs::Permissions::from_mode(0o755);
     fs::set_permissions(folder.path(), mode).expect("open the folder");
     let program = folder.path().join("pktjourney");
-    fs::copy(binary(), &program).expect("copy the program");
+    let copied = Command::new("cp").arg(binary()).arg(&program).status();
+    assert!(copied.expect("start cp").success(), "copy the program");
     (folder, program)
 }
 
