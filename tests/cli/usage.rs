@@ -112,7 +112,12 @@ fn without_privilege_it_exits_with_3() {
     // As nobody, from a place where nobody may read it.
     let directory = tempfile::tempdir().expect("a directory");
     let copy = directory.path().join("pktjourney");
-    fs::copy(crate::binary(), &copy).expect("copy the binary");
+    // by another program: had we it open for writing, what another test starts now would too, and it could not be run
+    let copied = std::process::Command::new("cp")
+        .arg(crate::binary())
+        .arg(&copy)
+        .status();
+    assert!(copied.expect("start cp").success(), "copy the binary");
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     fs::set_permissions(directory.path(), mode).expect("open the directory");
     let mut command = std::process::Command::new(&copy);
