@@ -141,21 +141,21 @@ impl Segment {
             .filter_map(|entry| item(entry, self.t0))
     }
 
-    /// Takes the last entry off, as a segment of its own without headers, if there are others.
-    pub fn split_last(&mut self) -> Option<Self> {
-        if self.count < 2 {
-            return None;
-        }
-        let last = *self.entries().last()?;
-        self.count -= 1;
+    /// Takes the entries from the `at`th on off, as a segment of its own: without headers, and without the socket, which may be
+    /// that of the entries before.
+    pub fn split_off(&mut self, at: usize) -> Self {
         let mut entries = [Entry::default(); MAX_ENTRIES];
-        entries[0] = last;
-        Some(Self {
+        let rest = self.entries().get(at..).unwrap_or_default();
+        entries[..rest.len()].copy_from_slice(rest);
+        let count = u8::try_from(rest.len()).unwrap_or(u8::MAX);
+        self.count -= count;
+        Self {
             packet: None,
+            sk: 0,
             entries,
-            count: 1,
+            count,
             ..*self
-        })
+        }
     }
 
     /// The entries as they came, for recordings.

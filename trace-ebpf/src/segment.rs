@@ -31,22 +31,38 @@ use notes::{note_device, note_poll, note_sender};
 use open::{AT_DATA, WITHOUT_PACKET, left_out, open, read_packet};
 
 /// Where a packet is. An *opening* hook seen in a phase that cannot precede it means that the address
-/// was freed where no hook sees it (`__kfree_skb`), and given to another packet.
+/// was freed where no hook sees it (`__kfree_skb`), or on another CPU, and given to another packet.
 pub mod phase {
+    use super::bit;
+
     /// Just built or on a backlog.
     pub const EARLY: u8 = 1;
     /// Receive path up to the routing decision.
     pub const RECEIVE: u8 = 2;
-    /// Local delivery.
-    pub const LOCAL: u8 = 3;
     /// Being forwarded.
-    pub const FORWARD: u8 = 4;
+    pub const FORWARD: u8 = 3;
     /// IP output of a packet of ours.
-    pub const OUTPUT: u8 = 5;
+    pub const OUTPUT: u8 = 4;
     /// Between POSTROUTING and the driver.
-    pub const TRANSMIT: u8 = 6;
+    pub const TRANSMIT: u8 = 5;
     /// In the driver.
-    pub const DRIVER: u8 = 7;
+    pub const DRIVER: u8 = 6;
+    /// Local delivery. From here on the packet may be read and freed on any CPU, and this one is not told.
+    pub const LOCAL: u8 = 7;
+    /// With its socket.
+    pub const SOCKET: u8 = 8;
+    /// Taken out of its socket's queue.
+    pub const TAKEN: u8 = 9;
+    /// Copied to its reader.
+    pub const COPIED: u8 = 10;
+
+    /// Phases after which a packet can be given to a device. Not local delivery: that was another life.
+    pub const ON_THE_WAY: u16 = bit(LOCAL) - bit(EARLY);
+    /// Phases after which a socket can be found for a packet: each is found once.
+    pub const UNCLAIMED: u16 = bit(SOCKET) - bit(EARLY);
+    /// Phases after which a packet can be taken out of a queue, and copied: once each.
+    pub const UNTAKEN: u16 = bit(TAKEN) - bit(EARLY);
+    pub const UNCOPIED: u16 = bit(COPIED) - bit(EARLY);
 }
 
 /// What a stamp does besides being taken.
@@ -57,7 +73,7 @@ pub struct Stamp {
     /// Phase from here on; 0 leaves it.
     pub phase: u8,
     /// Bit per phase after which this hook can follow in the same life; 0 = any.
-    pub after: u8,
+    pub after: u16,
     /// May begin a segment: the packet's fields can be read.
     pub opens: bool,
     /// The network header is at `skb->data` (receive path, before the IP layer).
@@ -113,7 +129,7 @@ impl Stamp {
 }
 
 /// The bit of a phase in [`Stamp::after`].
-pub const fn bit(phase: u8) -> u8 {
+pub const fn bit(phase: u8) -> u16 {
     1 << phase
 }
 
@@ -282,12 +298,12 @@ pub unsafe fn stamp_key<M: Memory>(
                 // what was received and goes out again (bridge) belongs to no socket
                 again |= !M::load::<Pointer>(skb, offset!(skb_sk)).0.is_null();
             }
-            if what.late && known == phase::LOCAL {
+            if what.late && known >= phase::LOCAL {
                 // Read packets are freed where no hook sees it (`skb_attempt_defer_free`, `__kfree_skb`).
                 let buffer = number(cpu, M::load::<Pointer>(skb, offset!(skb_head)).0);
                 again |= buffer != (*slot).head.head;
             }
-            let mut other = what.after != 0 && known != 0 && what.after >> (known & 7) & 1 == 0;
+            let mut other = what.after != 0 && known != 0 && what.after >> (known & 15) & 1 == 0;
             if what.given && config!(unseen_drivers) != 0 && known == phase::TRANSMIT {
                 other = !same::<M>(cpu, slot, skb);
             }

@@ -88,7 +88,7 @@ tests() {
 const UNSTEADY: &str = "unsteady: ";
 
 /// Tests that do not pass (always) on a kernel line yet, and why: said at each run, and listed in docs/kernels.md.
-const UNMENDED: [(&[&str], &[&str], &str); 3] = [
+const UNMENDED: [(&[&str], &[&str], &str); 2] = [
     (
         &["5.10"],
         &[
@@ -101,17 +101,6 @@ const UNMENDED: [(&[&str], &[&str], &str); 3] = [
         &["5.10", "6.1"],
         &["privileges::what_setcap_grants_is_enough"],
         "a program with file capabilities does not start in the guest",
-    ),
-    (
-        &["7.2", "7.3"],
-        &[
-            "cost::standard",
-            "delivered::datagrams",
-            "forward::datagrams",
-            "privileges::less_than_root",
-            "privileges::what_setcap",
-        ],
-        "now and then one packet of some hundred is not whole, on a busy machine",
     ),
 ];
 /// Guests that run at once. Each has two processors, of which it seldom uses both.

@@ -11,7 +11,7 @@ mod calls;
 mod ending;
 mod reading;
 
-use reading::{end_after_transport, own_time};
+use reading::{comes_back, own_time};
 
 use std::collections::VecDeque;
 
@@ -140,19 +140,16 @@ impl Assembler {
 
     /// Takes a record, from any ring.
     pub fn push(&mut self, mut record: Record) {
-        if let Record::Segment(segment) = &mut record
-            && let Some(time) = end_after_transport(segment)
-            && let Some(end) = segment.split_last()
-        {
-            self.push_held(record);
-            let cpu = end.cpu;
-            self.hold.push(time, cpu, Record::Segment(end));
-            return;
+        if let Record::Segment(segment) = &mut record {
+            while let Some(at) = comes_back(segment) {
+                let part = segment.split_off(at);
+                self.hold_back(Record::Segment(part));
+            }
         }
-        self.push_held(record);
+        self.hold_back(record);
     }
 
-    fn push_held(&mut self, record: Record) {
+    fn hold_back(&mut self, record: Record) {
         let (time, cpu) = match &record {
             Record::Segment(s) => (own_time(s), s.cpu),
             Record::Drop(d) => (d.time, d.cpu),

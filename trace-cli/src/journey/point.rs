@@ -168,6 +168,20 @@ pub(super) const TRANSPORT: Points = Points::of(&[
     Point::TransportDone,
     Point::Copy,
 ]);
+/// Given to a backlog, a socket, a queue or a driver: another CPU may go on.
+pub(super) const AWAY: Points = Points::of(&[
+    Point::Backlog,
+    Point::InLeave,
+    Point::Transport,
+    Point::TcpSocket,
+    Point::TcpBacklog,
+    Point::Queued,
+    Point::Wakeup,
+    Point::TransportDone,
+    Point::QdiscEnqueue,
+    Point::StartXmit,
+    Point::XmitDone,
+]);
 /// Where the receiving socket is known, or has it.
 pub(super) const SOCKET: Points = Points::of(&[
     Point::TcpSocket,

@@ -64,7 +64,7 @@ unsafe fn ends<M: Memory>(cpu: *mut Cpu, skb: *const c_void, key: u64) -> bool {
         match phase_of(cpu, key) {
             // What TCP read, or keeps to send it again, has no device.
             0 => !M::load::<Pointer>(skb, offset!(skb_dev)).0.is_null(),
-            phase::RECEIVE | phase::LOCAL => {
+            phase::RECEIVE | phase::LOCAL.. => {
                 let slot = slot_for(cpu, key);
                 slot.is_null() || !outlived(slot)
             }

@@ -47,12 +47,15 @@ unsafe fn pass<M: Memory>(skb: *const c_void, state: *const c_void, enter: bool)
         let Some((hook, family)) = hook_of::<M>(state) else {
             return;
         };
-        let outgoing = hook == nf::LOCAL_OUT;
         let what = Stamp {
-            // whatever was known of this address is over: an earlier life, or the inside of a tunnel
-            after: if enter && outgoing { bit(0) } else { 0 },
+            after: match (enter, hook) {
+                // whatever was known of this address is over: an earlier life, or the inside of a tunnel
+                (true, nf::LOCAL_OUT) => bit(0),
+                (true, nf::POST_ROUTING) => phase::ON_THE_WAY,
+                _ => 0,
+            },
             // either can be the first to see a packet of ours: hooks without rules are not called
-            sender: outgoing || hook == nf::POST_ROUTING,
+            sender: hook == nf::LOCAL_OUT || hook == nf::POST_ROUTING,
             poll: hook == nf::PRE_ROUTING,
             again: hook == nf::PRE_ROUTING,
             ..Stamp::at(

@@ -202,8 +202,9 @@ pub fn copy<P: Probe>(probe: &P) {
             return;
         }
         let what = Stamp {
+            after: phase::UNCOPIED,
             late: true,
-            ..Stamp::at(Hook::Copy, phase::LOCAL)
+            ..Stamp::at(Hook::Copy, phase::COPIED)
         };
         let detail = Detail {
             pid,
@@ -231,8 +232,9 @@ pub fn recv_udp<M: Memory>(skb: *const c_void) {
         ..Default::default()
     };
     let what = Stamp {
+        after: phase::UNTAKEN,
         late: true,
-        ..Stamp::at(Hook::Copy, phase::LOCAL)
+        ..Stamp::at(Hook::Copy, phase::TAKEN)
     };
     visit::<M>(skb, what, detail);
 }

@@ -8,16 +8,8 @@ use super::{alone, claim, release, visit, visit_argument};
 use crate::{
     maps::count,
     memory::Probe,
-    segment::{Detail, Stamp, bit, now, number, phase, phase_of, stamp_key},
+    segment::{Detail, Stamp, now, number, phase, phase_of, stamp_key},
 };
-
-/// Phases after which a packet can be given to a device. Not local delivery: that was another life.
-const ON_THE_WAY: u8 = bit(phase::EARLY)
-    | bit(phase::RECEIVE)
-    | bit(phase::FORWARD)
-    | bit(phase::OUTPUT)
-    | bit(phase::TRANSMIT)
-    | bit(phase::DRIVER);
 
 /// `__ip_local_out(net, sk, skb)`, `__ip6_local_out`.
 #[inline(always)]
@@ -49,7 +41,7 @@ fn output(skb: *const c_void) {
 #[inline(always)]
 pub fn neighbour<P: Probe>(probe: &P) {
     let what = Stamp {
-        after: ON_THE_WAY,
+        after: phase::ON_THE_WAY,
         sender: true,
         ..Stamp::at(Hook::Neighbour, phase::TRANSMIT)
     };
@@ -60,7 +52,7 @@ pub fn neighbour<P: Probe>(probe: &P) {
 #[inline(always)]
 pub fn dev_queue<P: Probe>(probe: &P) {
     let what = Stamp {
-        after: ON_THE_WAY,
+        after: phase::ON_THE_WAY,
         device: true,
         sender: true,
         anew: true,
@@ -103,7 +95,7 @@ pub fn qdisc_dequeue<P: Probe>(probe: &P) {
 #[inline(always)]
 pub fn start_xmit<P: Probe>(probe: &P) {
     let what = Stamp {
-        after: ON_THE_WAY,
+        after: phase::ON_THE_WAY,
         device: true,
         ..Stamp::at(Hook::StartXmit, phase::DRIVER)
     };

@@ -51,7 +51,7 @@ unsafe fn done<M: Memory>(cpu: *mut Cpu, key: u64) {
     let what = Stamp {
         opens: false,
         hands: true,
-        ..Stamp::at(Hook::TransportDone, phase::LOCAL)
+        ..Stamp::at(Hook::TransportDone, 0)
     };
     // SAFETY: `opens` is false.
     unsafe {
@@ -76,22 +76,26 @@ unsafe fn is_tcp(slot: *const crate::maps::Slot) -> bool {
 /// `tcp_probe(sk, skb)`: an established socket has been found.
 #[inline(always)]
 pub fn tcp_socket<P: Probe>(probe: &P) {
-    socket_takes(probe, Hook::TcpSocket, false);
+    let what = Stamp {
+        after: phase::UNCLAIMED,
+        ..Stamp::at(Hook::TcpSocket, phase::SOCKET)
+    };
+    socket_takes(probe, what);
 }
 
 /// `tcp_add_backlog(sk, skb, …)`: the socket is in use by a process; it takes the packet when it is done.
 #[inline(always)]
 pub fn tcp_backlog<P: Probe>(probe: &P) {
-    socket_takes(probe, Hook::TcpBacklog, true);
+    let what = Stamp {
+        hands: true,
+        ..Stamp::at(Hook::TcpBacklog, phase::SOCKET)
+    };
+    socket_takes(probe, what);
 }
 
 #[inline(always)]
-fn socket_takes<P: Probe>(probe: &P, hook: Hook, hands: bool) {
+fn socket_takes<P: Probe>(probe: &P, what: Stamp) {
     let (sk, skb) = (probe.pointer(0), probe.pointer(1));
-    let what = Stamp {
-        hands,
-        ..Stamp::at(hook, phase::LOCAL)
-    };
     // SAFETY: both are live.
     unsafe {
         let Some(cpu) = claim() else {
@@ -135,7 +139,7 @@ pub fn queued<P: Probe>(probe: &P) {
             let what = Stamp {
                 opens: false,
                 hands: true,
-                ..Stamp::at(Hook::Queued, phase::LOCAL)
+                ..Stamp::at(Hook::Queued, phase::SOCKET)
             };
             let slot = crate::segment::slot_for(cpu, key);
             if slot.is_null() || !destined(slot, port) {
@@ -209,7 +213,7 @@ pub fn waking<P: Probe>(probe: &P) {
                 let what = Stamp {
                     opens: false,
                     hands: true,
-                    ..Stamp::at(Hook::Wakeup, phase::LOCAL)
+                    ..Stamp::at(Hook::Wakeup, 0)
                 };
                 stamp_key::<P::Memory>(
                     cpu,

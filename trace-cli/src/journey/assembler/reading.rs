@@ -1,14 +1,14 @@
 //! Segments: each stamp is judged, and goes to the journey it belongs to, or begins one.
 
 use super::Assembler;
-use crate::decode::{Item, PollRecord, Segment};
+use crate::decode::{self, Item, PollRecord, Segment};
 use crate::journey::flow;
 use crate::journey::identity::{Sight, Verdict, judge};
 use crate::journey::model::{Flow, JourneyId, Link, LinkKind, Outcome, Unfinished};
 use crate::journey::open::{Open, Place, Side, Stamp, State};
 use crate::journey::outcome;
 use crate::journey::point::{
-    ARRIVAL, BEGINNINGS, LOCAL_OUTPUT, OUTBOUND, Point, Points, SENDING, TRAILING, TRANSPORT,
+    ARRIVAL, AWAY, BEGINNINGS, LOCAL_OUTPUT, OUTBOUND, Point, Points, SENDING, TRAILING, TRANSPORT,
 };
 use crate::journey::slab::{NONE, Ref};
 use trace_ebpf::{Hook, PollEvent, flags};
@@ -436,27 +436,27 @@ pub(super) fn own_time(segment: &Segment) -> u64 {
     own.unwrap_or(segment.t0)
 }
 
-/// When a packet ended that was at its transport protocol before, in one segment. The socket had it in
-/// between, other CPUs and `recv()` may have dealt with it, and their records belong before its end: the slot
-/// waits for it for as long as no other packet needs it, and a packet that was read is freed on the CPU
-/// that allocated it (`skb_attempt_defer_free` → `skb_defer_free_flush`).
-pub(super) fn end_after_transport(segment: &Segment) -> Option<u64> {
-    // The end is the very last entry.
-    let tag = segment.entries().last()?.tag;
-    if tag != Hook::Consume as u8 && tag != Hook::Drop as u8 {
-        return None;
-    }
-    let stamps = segment.items().filter_map(|item| match item {
-        Item::Stamp { hook, time, a, b } => Some((Point::of(hook, a, b), time)),
-        _ => None,
+/// The last entry at which a packet came back to this CPU, after a socket or a driver had it: it was read, or freed. What other
+/// CPUs did to it in between belongs before that; it may even be another packet, at the address of the one that the slot still
+/// waited for: one that was read elsewhere, and freed on the CPU that allocated it (`skb_attempt_defer_free`).
+pub(super) fn comes_back(segment: &Segment) -> Option<usize> {
+    const COPY: u8 = Hook::Copy as u8;
+    const CONSUME: u8 = Hook::Consume as u8;
+    const DROP: u8 = Hook::Drop as u8;
+    let entries = segment.entries();
+    let mut points = (0..entries.len()).rev().filter_map(|at| {
+        let entry = &entries[at];
+        let point = Point::of(decode::hook(entry.tag)?, entry.a, entry.b)?;
+        Some((at, entry.tag, point))
     });
-    let (mut before, mut last) = (None, None);
-    for stamp in stamps {
-        before = last.replace(stamp);
+    let mut later = points.next()?;
+    loop {
+        let earlier = points.next()?;
+        if matches!(later.1, COPY | CONSUME | DROP) && AWAY.has(earlier.2) {
+            return Some(later.0);
+        }
+        later = earlier;
     }
-    let (_, time) = last?;
-    let point = before?.0?;
-    (TRANSPORT.has(point) && point != Point::Copy).then_some(time)
 }
 
 /// Where a stamp was taken. `skb->dev` says it, but not always: a stamp taken alone
