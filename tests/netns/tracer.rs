@@ -72,7 +72,7 @@ pub struct Tracer {
     child: Child,
     output: Arc<Output>,
     reader: Option<JoinHandle<()>>,
-    complaints: Option<JoinHandle<String>>,
+    complaints: Mutex<Option<JoinHandle<String>>>,
     _one: MutexGuard<'static, ()>,
 }
 
@@ -146,7 +146,7 @@ impl Tracer {
             child,
             output,
             reader: Some(reader),
-            complaints: Some(complaints),
+            complaints: Mutex::new(Some(complaints)),
             _one: one,
         }
     }
@@ -171,7 +171,10 @@ impl Tracer {
                 "no {words} within {patience:?}; printed: {text}"
             );
             let finished = self.reader.as_ref().is_none_or(JoinHandle::is_finished);
-            assert!(!finished, "ended without {words}; printed: {text}");
+            if finished {
+                let complaints = self.complaints();
+                panic!("ended without {words}; printed: {text}{complaints}");
+            }
             let wait = left.min(Duration::from_millis(50));
             text = self
                 .output
@@ -180,6 +183,16 @@ impl Tracer {
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
+    }
+
+    /// All of its standard error, once it has ended.
+    fn complaints(&self) -> String {
+        let thread = self
+            .complaints
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        thread.and_then(|t| t.join().ok()).unwrap_or_default()
     }
 
     /// Whether it has not ended yet.
@@ -213,10 +226,7 @@ impl Tracer {
         if let Some(reader) = self.reader.take() {
             reader.join().expect("reader");
         }
-        let complaints = self
-            .complaints
-            .take()
-            .map(|thread| thread.join().expect("reader"));
+        let complaints = self.complaints();
         let text = std::mem::take(
             &mut *self
                 .output
@@ -227,7 +237,7 @@ impl Tracer {
         if status.code().is_some() {
             schema::check(&text);
         }
-        (status, text, complaints.unwrap_or_default())
+        (status, text, complaints)
     }
 
     /// Ctrl-C, then all it printed, checked.
