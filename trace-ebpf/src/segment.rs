@@ -28,7 +28,7 @@ mod open;
 pub use nested::nested;
 pub use notes::{end_poll, name_process, thread};
 use notes::{note_device, note_poll, note_sender};
-use open::{AT_DATA, WITHOUT_PACKET, left_out, open, read_packet};
+use open::{AT_DATA, WITHOUT_PACKET, open, read_again, unread};
 
 /// Where a packet is. An *opening* hook seen in a phase that cannot precede it means that the address
 /// was freed where no hook sees it (`__kfree_skb`), or on another CPU, and given to another packet.
@@ -95,8 +95,8 @@ pub struct Stamp {
     pub anew: bool,
     /// Comes after a hand-over: a packet that was not handed over by what is in the slot is another one.
     pub takes: bool,
-    /// Read the headers again if they could not be read before: a driver may leave them in a page, until the IP layer pulls
-    /// them out (`ip_rcv_core`).
+    /// Read the headers again if they could not be read before: a driver may leave them in a page, until each layer pulls its
+    /// own out (`ip_rcv_core`, `udp_rcv`).
     pub again: bool,
     /// May be what a device of ours was given, where nothing is attached at drivers: its headers decide.
     pub given: bool,
@@ -373,14 +373,10 @@ pub unsafe fn stamp_key<M: Memory>(
         if what.sender && fresh {
             note_sender::<M>(cpu, slot, key);
         }
-        let unread = (*slot).head.flags & (flags::PACKET | flags::UNREADABLE);
-        if what.again && unread == flags::PACKET | flags::UNREADABLE && !fresh {
-            let buffer = (*slot).head.head;
-            if read_packet::<M>(cpu, slot, skb, buffer, what.at_data) {
-                (*slot).head.flags &= !flags::UNREADABLE;
-                if left_out(slot) {
-                    return core::ptr::null_mut();
-                }
+        if what.again && !fresh && unread(slot) {
+            let how = if what.at_data { AT_DATA } else { 0 };
+            if read_again::<M>(cpu, slot, skb, how) != 0 {
+                return core::ptr::null_mut();
             }
         }
         if what.device && !fresh {

@@ -87,15 +87,6 @@ tests() {
 /// How a line begins that names a test which passed only when it was run again.
 const UNSTEADY: &str = "unsteady: ";
 
-/// Tests that do not pass (always) on a kernel line yet, and why: said at each run, and listed in docs/kernels.md.
-const UNMENDED: [(&[&str], &[&str], &str); 1] = [(
-    &["5.10"],
-    &[
-        "nic::each_card_has_its_own_interrupt",
-        "nic::from_interrupt_to_completion",
-    ],
-    "a card's packets begin without their headers, and up to 8 of 100 are taken for others",
-)];
 /// Guests that run at once. Each has two processors, of which it seldom uses both.
 const AT_ONCE: usize = 2;
 
@@ -252,15 +243,11 @@ fn payloads<'a>(lines: &[&'a str], filter: &[String]) -> Result<Vec<(&'a str, Pa
                  {TESTS}",
                 quoted(line)
             );
-            let mut skipped = if line == vm::DEFAULT {
+            let skipped = if line == vm::DEFAULT {
                 String::new()
             } else {
                 ONCE.map(|name| format!(" --skip {name}")).concat()
             };
-            for (_, tests, why) in UNMENDED.iter().filter(|(on, ..)| on.contains(&line)) {
-                say(format!("left out on {line}: {}: {why}", tests.join(", ")));
-                skipped.extend(tests.iter().map(|name| format!(" --skip {name}")));
-            }
             let (mut runs, mut last) = (String::new(), String::new());
             for (name, path) in &tests {
                 files.push((path.clone(), format!("job/{name}")));

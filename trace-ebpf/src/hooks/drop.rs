@@ -16,6 +16,7 @@ use crate::{
 const CONSUMED: Stamp = Stamp {
     ends: true,
     late: true,
+    again: true,
     ..Stamp::at(Hook::Consume, 0)
 };
 
@@ -120,6 +121,7 @@ pub fn drop<P: Probe>(probe: &P) {
             ends: true,
             any: true,
             late: true,
+            again: true,
             ..Stamp::at(Hook::Drop, 0)
         };
         let time = match claim() {

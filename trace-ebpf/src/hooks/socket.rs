@@ -22,8 +22,9 @@ unsafe fn tcp_member(sk: u64, offset: usize) -> u32 {
     unsafe { bpf_probe_read_kernel((sk as usize + offset) as *const u32).unwrap_or(0) }
 }
 
+/// A socket's `sk_protocol`.
 #[inline(always)]
-unsafe fn protocol<M: Memory>(sk: *const c_void) -> u16 {
+pub unsafe fn protocol<M: Memory>(sk: *const c_void) -> u16 {
     // SAFETY: `sk` is a live full socket; 5.10 has a byte here, later kernels two.
     unsafe { M::load::<u16>(sk, offset!(sk_protocol)) & 0xff }
 }
@@ -204,6 +205,7 @@ pub fn copy<P: Probe>(probe: &P) {
         let what = Stamp {
             after: phase::UNCOPIED,
             late: true,
+            again: true,
             ..Stamp::at(Hook::Copy, phase::COPIED)
         };
         let detail = Detail {
@@ -234,6 +236,7 @@ pub fn recv_udp<M: Memory>(skb: *const c_void) {
     let what = Stamp {
         after: phase::UNTAKEN,
         late: true,
+        again: true,
         ..Stamp::at(Hook::Copy, phase::TAKEN)
     };
     visit::<M>(skb, what, detail);

@@ -4,7 +4,12 @@ use core::ffi::c_void;
 
 use trace_ebpf::{Hook, flags};
 
-use super::{alone, claim, interrupted, receive::receiving, release, socket::is_inet};
+use super::{
+    alone, claim, interrupted,
+    receive::receiving,
+    release,
+    socket::{is_inet, protocol},
+};
 use crate::{
     maps::{Cpu, facts},
     memory::{Memory, Probe},
@@ -78,6 +83,7 @@ unsafe fn is_tcp(slot: *const crate::maps::Slot) -> bool {
 pub fn tcp_socket<P: Probe>(probe: &P) {
     let what = Stamp {
         after: phase::UNCLAIMED,
+        again: true,
         ..Stamp::at(Hook::TcpSocket, phase::SOCKET)
     };
     socket_takes(probe, what);
@@ -88,6 +94,7 @@ pub fn tcp_socket<P: Probe>(probe: &P) {
 pub fn tcp_backlog<P: Probe>(probe: &P) {
     let what = Stamp {
         hands: true,
+        again: true,
         ..Stamp::at(Hook::TcpBacklog, phase::SOCKET)
     };
     socket_takes(probe, what);
@@ -129,7 +136,6 @@ pub fn queued<P: Probe>(probe: &P) {
         if !is_inet(family) {
             return;
         }
-        let port = P::Memory::load::<u16>(sk, offset!(sk_num));
         alone(|cpu| {
             let key = (*cpu).receiving;
             if key == 0 {
@@ -142,7 +148,7 @@ pub fn queued<P: Probe>(probe: &P) {
                 ..Stamp::at(Hook::Queued, phase::SOCKET)
             };
             let slot = crate::segment::slot_for(cpu, key);
-            if slot.is_null() || !destined(slot, port) {
+            if slot.is_null() || !destined::<P::Memory>(slot, sk) {
                 return;
             }
             let stamped = stamp_key::<P::Memory>(
@@ -166,18 +172,18 @@ pub fn queued<P: Probe>(probe: &P) {
     }
 }
 
-/// Whether the packet in the slot is for a socket bound to `port`. Sockets of other protocols (raw,
+/// Whether the packet in the slot is for this socket, which is bound to its port. Sockets of other protocols (raw,
 /// ping) are given clones, never the packet itself.
 #[inline(always)]
-unsafe fn destined(slot: *const crate::maps::Slot, port: u16) -> bool {
-    // SAFETY: constant offsets below PACKET_BYTES, or masked.
+unsafe fn destined<M: Memory>(slot: *const crate::maps::Slot, sk: *const c_void) -> bool {
+    // SAFETY: constant offsets below PACKET_BYTES, or masked; `sk` is live.
     unsafe {
         if (*slot).head.flags & flags::PACKET == 0 {
             return true;
         }
         let body = (&raw const (*slot).body).cast::<u8>();
         let byte = |at: usize| core::ptr::read_volatile(body.add(at));
-        let (protocol, l4) = if byte(0) >> 4 == 4 {
+        let (transport, l4) = if byte(0) >> 4 == 4 {
             if byte(6) & 0x1f != 0 || byte(7) != 0 {
                 return true; // a later fragment has no ports
             }
@@ -185,11 +191,15 @@ unsafe fn destined(slot: *const crate::maps::Slot, port: u16) -> bool {
         } else {
             (byte(6), 40)
         };
-        if !matches!(protocol, 6 | 17 | 136) {
+        if !matches!(transport, 6 | 17 | 136) {
             return false;
         }
+        if (*slot).head.flags & flags::UNREADABLE != 0 {
+            // the IP header has been pulled out by now, the ports not
+            return protocol::<M>(sk) == u16::from(transport);
+        }
         let at = (l4 + 2) & 62;
-        u16::from_be_bytes([byte(at), byte(at + 1)]) == port
+        u16::from_be_bytes([byte(at), byte(at + 1)]) == M::load::<u16>(sk, offset!(sk_num))
     }
 }
 

@@ -109,15 +109,41 @@ pub(super) unsafe fn open<M: Memory>(
     }
 }
 
+/// The packet's headers could not be read yet.
+#[inline(always)]
+pub(super) unsafe fn unread(slot: *const Slot) -> bool {
+    // SAFETY: the slot is ours.
+    let flag = unsafe { (*slot).head.flags };
+    flag & (flags::PACKET | flags::UNREADABLE) == flags::PACKET | flags::UNREADABLE
+}
+
+/// Tries once more to read the packet's headers; 1 if they say that it is left out.
+#[inline(never)]
+pub(super) unsafe fn read_again<M: Memory>(
+    cpu: *mut Cpu,
+    slot: *mut Slot,
+    skb: *const c_void,
+    how: u32,
+) -> u32 {
+    // SAFETY: as in `open`.
+    unsafe {
+        let buffer = (*slot).head.head;
+        if !read_packet::<M>(cpu, slot, skb, buffer, how & AT_DATA != 0) {
+            return 0;
+        }
+        (*slot).head.flags &= !flags::UNREADABLE;
+        u32::from(left_out(slot))
+    }
+}
+
 /// The packet's headers say that its flow is not in the sample: from here on the slot is ignored. Headers that cannot be read
 /// yet say nothing.
 #[inline(always)]
-pub(super) unsafe fn left_out(slot: *mut Slot) -> bool {
+unsafe fn left_out(slot: *mut Slot) -> bool {
     // SAFETY: the slot is ours; its packet bytes were read.
     unsafe {
-        let unread = (*slot).head.flags & (flags::PACKET | flags::UNREADABLE) != flags::PACKET;
         if config!(sample) == 0
-            || unread
+            || (*slot).head.flags & (flags::PACKET | flags::UNREADABLE) != flags::PACKET
             || chosen((*slot).head.protocol, addr_of_mut!((*slot).body).cast())
         {
             return false;
@@ -131,7 +157,7 @@ pub(super) unsafe fn left_out(slot: *mut Slot) -> bool {
 /// Copies the packet's first bytes, from its network header on; false when the headers are not in the
 /// linear part (yet): a driver may leave them in a page until GRO and each layer pull their own.
 #[inline(always)]
-pub(super) unsafe fn read_packet<M: Memory>(
+unsafe fn read_packet<M: Memory>(
     cpu: *mut Cpu,
     slot: *mut Slot,
     skb: *const c_void,

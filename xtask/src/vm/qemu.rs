@@ -161,7 +161,9 @@ fn arguments(qemu: &mut Command, boot: &Boot<'_>, console: &Path) {
     if boot.deterministic {
         qemu.args(["-accel", "tcg", "-icount", "shift=0,sleep=off", "-smp", "1"]);
     } else {
-        qemu.args(["-accel", "tcg,thread=multi", "-smp", "2"]);
+        // Its two processors take turns in one thread. With a thread each, one now and then runs code that the other has
+        // just patched ("Oops: int3" in a branch with a static key), and two guests side by side are slower.
+        qemu.args(["-accel", "tcg,thread=single", "-smp", "2"]);
     }
     qemu.arg("-kernel")
         .arg(boot.image)
