@@ -490,7 +490,12 @@ pub struct Offsets {
     pub task_pid: u32,
     /// `socket.sk`
     pub socket_sk: u32,
+    /// Bytes of an sk_buff that hold all its members above that a segment's beginning asks for; at most [`SKB_SPAN`].
+    pub skb_span: u32,
 }
+
+/// Room for those bytes.
+pub const SKB_SPAN: usize = 256;
 
 impl Offsets {
     /// The running kernel has no such member.
@@ -527,6 +532,7 @@ impl Offsets {
         napi_dev: Self::ABSENT,
         task_pid: Self::ABSENT,
         socket_sk: Self::ABSENT,
+        skb_span: 0,
     };
 }
 

@@ -8,8 +8,8 @@ use aya_ebpf::{
     maps::{Array, PerCpuArray},
 };
 use trace_ebpf::{
-    COUNTERS as COUNTER_COUNT, Config, Counter, MAX_CPUS, Offsets, PACKET_BYTES, SLOTS_PER_CPU,
-    SegmentHead,
+    COUNTERS as COUNTER_COUNT, Config, Counter, MAX_CPUS, Offsets, PACKET_BYTES, SKB_SPAN,
+    SLOTS_PER_CPU, SegmentHead,
 };
 
 /// Where the kernel keeps what we read; filled by the loader.
@@ -147,6 +147,8 @@ pub struct Cpu {
     pub poll_softirq: u64,
     pub poll_irq: u16,
     pub pad2: [u16; 3],
+    /// The sk_buff that is being looked at, copied where each look at itself would be a call of a helper.
+    pub skb: [u64; SKB_SPAN / 8],
     /// When which interrupt came last: direct-mapped by its number.
     pub vectors: [Vector; VECTORS],
     pub slots: [Slot; SLOTS_PER_CPU as usize],

@@ -1,16 +1,24 @@
 //! Reading kernel memory. What differs between probe kinds is only this: behind tp_btf and fentry the
 //! verifier knows the pointers' types and allows plain loads; behind raw_tp and kprobe every read is a helper call.
 
-use core::{arch::asm, ffi::c_void};
+use core::{
+    arch::asm,
+    ffi::c_void,
+    ptr::{addr_of_mut, read_volatile},
+};
 
 use aya_ebpf::{
     EbpfContext,
-    helpers::bpf_probe_read_kernel,
+    helpers::{bpf_probe_read_kernel, generated},
     programs::{
         BtfTracePointContext, FEntryContext, FExitContext, ProbeContext, RawTracePointContext,
         RetProbeContext,
     },
 };
+
+use trace_ebpf::SKB_SPAN;
+
+use crate::maps::Cpu;
 
 /// A way of reading a structure member.
 pub trait Memory {
@@ -22,6 +30,18 @@ pub trait Memory {
     /// # Safety
     /// `base` is a kernel pointer given to the program, `offset` that of a member of type `T`.
     unsafe fn load<T: Copy + Default>(base: *const c_void, offset: usize) -> T;
+
+    /// An sk_buff of which many members are wanted: itself where each load is cheap, else one copy of it all.
+    ///
+    /// # Safety
+    /// `cpu` is this CPU's state and its busy flag is ours; `skb` is a live sk_buff. It holds until the next view.
+    unsafe fn view(cpu: *mut Cpu, skb: *const c_void) -> *const c_void;
+
+    /// A member of the sk_buff in view.
+    ///
+    /// # Safety
+    /// `view` is what [`view`](Self::view) gave, `offset` that of a member of type `T`.
+    unsafe fn member<T: Copy + Default>(view: *const c_void, offset: usize) -> T;
 }
 
 /// Plain loads through pointers whose BTF type the verifier knows.
@@ -33,7 +53,16 @@ impl Memory for Direct {
     #[inline(always)]
     unsafe fn load<T: Copy + Default>(base: *const c_void, offset: usize) -> T {
         // SAFETY: the verifier checks the access against the pointer's BTF type; a fault reads as zero.
-        unsafe { core::ptr::read_volatile(base.cast::<u8>().add(offset).cast::<T>()) }
+        unsafe { read_volatile(base.cast::<u8>().add(offset).cast::<T>()) }
+    }
+    #[inline(always)]
+    unsafe fn view(_cpu: *mut Cpu, skb: *const c_void) -> *const c_void {
+        skb
+    }
+    #[inline(always)]
+    unsafe fn member<T: Copy + Default>(view: *const c_void, offset: usize) -> T {
+        // SAFETY: as the caller promised.
+        unsafe { Self::load(view, offset) }
     }
 }
 
@@ -45,6 +74,23 @@ impl Memory for Helper {
             bpf_probe_read_kernel(base.cast::<u8>().wrapping_add(offset).cast::<T>())
                 .unwrap_or_default()
         }
+    }
+    #[inline(always)]
+    unsafe fn view(cpu: *mut Cpu, skb: *const c_void) -> *const c_void {
+        // SAFETY: the helper checks the address and the verifier the size; what cannot be read is zero.
+        unsafe {
+            let copy = addr_of_mut!((*cpu).skb).cast::<c_void>();
+            generated::bpf_probe_read_kernel(copy, offset!(skb_span) as u32, skb);
+            copy
+        }
+    }
+    #[inline(always)]
+    unsafe fn member<T: Copy + Default>(view: *const c_void, offset: usize) -> T {
+        if offset > SKB_SPAN - size_of::<T>() {
+            return T::default(); // this kernel has no such member
+        }
+        // SAFETY: it lies inside of the copy.
+        unsafe { read_volatile(view.cast::<u8>().add(offset).cast::<T>()) }
     }
 }
 
@@ -58,6 +104,15 @@ impl Memory for Bookend {
     unsafe fn load<T: Copy + Default>(base: *const c_void, offset: usize) -> T {
         // SAFETY: as the caller promised.
         unsafe { Direct::load(base, offset) }
+    }
+    #[inline(always)]
+    unsafe fn view(_cpu: *mut Cpu, skb: *const c_void) -> *const c_void {
+        skb
+    }
+    #[inline(always)]
+    unsafe fn member<T: Copy + Default>(view: *const c_void, offset: usize) -> T {
+        // SAFETY: as the caller promised.
+        unsafe { Direct::load(view, offset) }
     }
 }
 
@@ -163,7 +218,7 @@ impl Probe for NetfilterContext {
     #[inline(always)]
     fn pointer(&self, n: usize) -> *const c_void {
         // SAFETY: the verifier knows both members of bpf_nf_ctx as pointers with BTF types.
-        unsafe { core::ptr::read_volatile(self.0.cast::<*const c_void>().add(n)) }
+        unsafe { read_volatile(self.0.cast::<*const c_void>().add(n)) }
     }
     #[inline(always)]
     fn number(&self, _n: usize) -> u64 {

@@ -437,15 +437,14 @@ unsafe fn same<M: Memory>(cpu: *mut Cpu, slot: *const Slot, skb: *const c_void) 
     }
 }
 
-/// `skb->dev`, if it is one: UDP keeps its own numbers in that place while a packet is queued on a socket.
+/// What was read as `skb->dev`, if it is a device: UDP keeps its own numbers in that place while a packet is queued on a socket.
 #[inline(always)]
-unsafe fn device<M: Memory>(cpu: *mut Cpu, skb: *const c_void) -> *const c_void {
-    // SAFETY: `skb` is live; the pointer is looked at as a number before anyone follows it.
+unsafe fn device(cpu: *mut Cpu, said: *const c_void) -> *const c_void {
+    // SAFETY: the pointer is looked at as a number before anyone follows it.
     unsafe {
-        let device = M::load::<Pointer>(skb, offset!(skb_dev)).0;
         // Kernel addresses begin with ones: eight at least, where page tables have five levels.
-        if number(cpu, device) >> 56 == 0xff {
-            device
+        if number(cpu, said) >> 56 == 0xff {
+            said
         } else {
             core::ptr::null()
         }

@@ -3,7 +3,7 @@
 //! rustc emits no CO-RE relocations, so user space looks the members up and puts their offsets into read-only data
 //! before the programs are loaded.
 
-use trace_ebpf::Offsets;
+use trace_ebpf::{Offsets, SKB_SPAN};
 
 use super::btf::Btf;
 
@@ -81,9 +81,9 @@ const TABLE: &[Row] = &[
     row("socket",          "sk",                     Optional, |to| &mut to.socket_sk),
 ];
 
-/// All fields but the one that is no offset: `skb_cloned_shift`.
+/// All fields but the two that are no offsets: `skb_cloned_shift` and `skb_span`.
 const _: () = assert!(
-    (TABLE.len() + 1) * 4 == size_of::<Offsets>(),
+    (TABLE.len() + 2) * 4 == size_of::<Offsets>(),
     "each field of trace_ebpf::Offsets needs a row in TABLE"
 );
 
@@ -100,6 +100,26 @@ pub fn resolve(btf: &Btf) -> Result<Offsets, MissingMembers> {
     }
     if let Some(cloned) = btf.member("sk_buff", "cloned") {
         offsets.skb_cloned_shift = cloned.bit_offset;
+    }
+    let looked_at = [
+        (offsets.skb_dev, 8),
+        (offsets.skb_sk, 8),
+        (offsets.skb_len, 4),
+        (offsets.skb_data_len, 4),
+        (offsets.skb_head, 8),
+        (offsets.skb_data, 8),
+        (offsets.skb_network_header, 2),
+        (offsets.skb_protocol, 2),
+        (offsets.skb_cloned, 1),
+    ];
+    offsets.skb_span = looked_at
+        .iter()
+        .filter(|(offset, _)| *offset != Offsets::ABSENT)
+        .map(|(offset, bytes)| offset.saturating_add(*bytes))
+        .max()
+        .unwrap_or(0);
+    if offsets.skb_span as usize > SKB_SPAN {
+        missing.push(format!("sk_buff members within {SKB_SPAN} bytes"));
     }
     if missing.is_empty() {
         Ok(offsets)
@@ -162,5 +182,6 @@ mod tests {
             );
         }
         assert!(offsets.skb_cloned_shift < 8);
+        assert!(offsets.skb_span > offsets.skb_head && offsets.skb_span as usize <= SKB_SPAN);
     }
 }

@@ -33,14 +33,16 @@ pub(super) unsafe fn open<M: Memory>(
     unsafe {
         let time = (*slot).last;
         let head = addr_of_mut!((*slot).head);
-        let protocol = u16::from_be(M::load::<u16>(skb, offset!(skb_protocol)));
-        let cloned = M::load::<u8>(skb, offset!(skb_cloned)) >> (offset!(skb_cloned_shift) & 7) & 1;
+        let view = M::view(cpu, skb);
+        let protocol = u16::from_be(M::member::<u16>(view, offset!(skb_protocol)));
+        let cloned =
+            M::member::<u8>(view, offset!(skb_cloned)) >> (offset!(skb_cloned_shift) & 7) & 1;
         let mut flag = if cloned != 0 { flags::CLONED } else { 0 };
-        let buffer = number(cpu, M::load::<Pointer>(skb, offset!(skb_head)).0);
+        let buffer = number(cpu, M::member::<Pointer>(view, offset!(skb_head)).0);
         let bytes = how & WITHOUT_PACKET == 0;
         if bytes {
             flag |= flags::PACKET;
-            if !read_packet::<M>(cpu, slot, skb, buffer, how & AT_DATA != 0) {
+            if !read_packet::<M>(cpu, slot, view, buffer, how & AT_DATA != 0) {
                 flag |= flags::UNREADABLE;
             }
         }
@@ -57,8 +59,8 @@ pub(super) unsafe fn open<M: Memory>(
                 return 1;
             }
         }
-        let device = device::<M>(cpu, skb);
-        let sk: *const c_void = M::load::<Pointer>(skb, offset!(skb_sk)).0;
+        let device = device(cpu, M::member::<Pointer>(view, offset!(skb_dev)).0);
+        let sk: *const c_void = M::member::<Pointer>(view, offset!(skb_sk)).0;
         let mut netns = 0;
         let mut ifindex = 0;
         if !device.is_null() {
@@ -73,7 +75,7 @@ pub(super) unsafe fn open<M: Memory>(
                 netns = M::load::<u32>(net, offset!(net_inum));
             }
         }
-        let length = M::load::<u32>(skb, offset!(skb_len));
+        let length = M::member::<u32>(view, offset!(skb_len));
         *head = SegmentHead {
             kind: Kind::Segment as u8,
             flags: flag,
@@ -128,7 +130,8 @@ pub(super) unsafe fn read_again<M: Memory>(
     // SAFETY: as in `open`.
     unsafe {
         let buffer = (*slot).head.head;
-        if !read_packet::<M>(cpu, slot, skb, buffer, how & AT_DATA != 0) {
+        let view = M::view(cpu, skb);
+        if !read_packet::<M>(cpu, slot, view, buffer, how & AT_DATA != 0) {
             return 0;
         }
         (*slot).head.flags &= !flags::UNREADABLE;
@@ -160,20 +163,20 @@ unsafe fn left_out(slot: *mut Slot) -> bool {
 unsafe fn read_packet<M: Memory>(
     cpu: *mut Cpu,
     slot: *mut Slot,
-    skb: *const c_void,
+    view: *const c_void,
     buffer: u64,
     at_data: bool,
 ) -> bool {
     // SAFETY: as in `open`.
     unsafe {
-        let data = number(cpu, M::load::<Pointer>(skb, offset!(skb_data)).0);
+        let data = number(cpu, M::member::<Pointer>(view, offset!(skb_data)).0);
         let network = if at_data {
             data
         } else {
-            buffer + u64::from(M::load::<u16>(skb, offset!(skb_network_header)))
+            buffer + u64::from(M::member::<u16>(view, offset!(skb_network_header)))
         };
-        let length = M::load::<u32>(skb, offset!(skb_len));
-        let elsewhere = M::load::<u32>(skb, offset!(skb_data_len));
+        let length = M::member::<u32>(view, offset!(skb_len));
+        let elsewhere = M::member::<u32>(view, offset!(skb_data_len));
         let linear = data + u64::from(length - elsewhere);
         let failed = bpf_probe_read_kernel(
             addr_of_mut!((*slot).body).cast(),
