@@ -3,10 +3,9 @@
 use core::ptr::{addr_of, read_volatile, write_volatile};
 
 use aya_ebpf::{macros::map, maps::Array};
-use trace_ebpf::{PACKET_BYTES, sample};
+use trace_ebpf::sample;
 
-const IPV4: u16 = 0x0800;
-const IPV6: u16 = 0x86dd;
+use crate::packet::Packet;
 
 /// Sockets of flows that are followed, by their address's hash: calls on others are not told of. Two sockets that share a
 /// place are told of both. A byte each: no CPU can undo another one's.
@@ -17,39 +16,23 @@ static FOLLOWED: Array<[u8; SOCKETS]> = Array::with_max_entries(1, 0);
 /// Whether the packet whose first bytes these are belongs to a flow that is followed. What is no IP is of no flow.
 ///
 /// # Safety
-/// [`PACKET_BYTES`] can be read at `packet`.
+/// [`PACKET_BYTES`](trace_ebpf::PACKET_BYTES) can be read at `bytes`.
 #[inline(always)]
-pub unsafe fn chosen(ethertype: u16, packet: *const u8) -> bool {
-    // SAFETY: constant offsets below PACKET_BYTES, or masked.
-    unsafe {
-        let byte = |at: usize| read_volatile(packet.add(at));
-        let word = |at: usize| read_volatile(packet.add(at).cast::<u32>());
-        let (protocol, l4, fragment, from, words) = match ethertype {
-            IPV4 => {
-                let fragment = (byte(6) & 0x3f) != 0 || byte(7) != 0;
-                (byte(9), usize::from(byte(0) & 15) * 4, fragment, 12, 1)
-            }
-            IPV6 => (byte(6), 40, false, 8, 4),
-            _ => return false,
-        };
-        // no part of a datagram in pieces is asked for its ports: only the first one has them
-        let mut ports = 0;
-        if matches!(protocol, 6 | 17 | 132 | 136) && !fragment {
-            ports = word(l4 & (PACKET_BYTES - 4));
-        }
-        let address = |at: usize| {
-            if words == 1 {
-                [word(at), 0, 0, 0]
-            } else {
-                [word(at), word(at + 4), word(at + 8), word(at + 12)]
-            }
-        };
-        let source = u16::from_be(ports as u16);
-        let destination = u16::from_be((ports >> 16) as u16);
-        let one = sample::end(address(from), words, source);
-        let other = sample::end(address(from + 4 * words), words, destination);
-        sample::flow(protocol, one, other) < config!(sample)
+pub unsafe fn chosen(ethertype: u16, bytes: *const u8) -> bool {
+    // SAFETY: as promised.
+    let Some(packet) = (unsafe { Packet::of(ethertype, bytes) }) else {
+        return false;
+    };
+    // no part of a datagram in pieces is asked for its ports: only the first one has them
+    let (mut source, mut destination) = (0, 0);
+    if packet.has_ports() && !packet.is_part() {
+        (source, destination) = packet.ports();
     }
+    let (from, to) = packet.addresses();
+    let words = packet.address_words();
+    let one = sample::end(from, words, source);
+    let other = sample::end(to, words, destination);
+    sample::flow(packet.protocol(), one, other) < config!(sample)
 }
 
 #[inline(always)]

@@ -11,6 +11,7 @@ mod chosen;
 mod filter;
 mod hooks;
 mod memory;
+mod packet;
 mod segment;
 
 use core::ffi::c_void;

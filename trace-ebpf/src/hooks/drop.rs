@@ -1,6 +1,6 @@
 //! A packet is freed: after use, or thrown away.
 
-use core::{ffi::c_void, ptr::read_volatile};
+use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::{bpf_get_stack, bpf_probe_read_kernel};
 use aya_log_ebpf::{debug, warn};
@@ -10,6 +10,7 @@ use super::{claim, interrupted, release};
 use crate::{
     maps::{Cpu, Slot, count, reserve, submit},
     memory::{Memory, Pointer, Probe},
+    packet::{Packet, TCP},
     segment::{Detail, Stamp, now, number, phase, phase_of, slot_for, stamp_key},
 };
 
@@ -78,21 +79,13 @@ unsafe fn ends<M: Memory>(cpu: *mut Cpu, skb: *const c_void, key: u64) -> bool {
 /// makes one the whole (`skb_morph`).
 #[inline(always)]
 unsafe fn outlived(slot: *const Slot) -> bool {
-    // SAFETY: constant offsets below PACKET_BYTES.
+    // SAFETY: the slot's body is longer than PACKET_BYTES.
     unsafe {
         if (*slot).head.flags & flags::PACKET == 0 {
             return true;
         }
-        const TCP: u8 = 6;
-        const IPV6_FRAGMENT: u8 = 44;
-        let body = (&raw const (*slot).body).cast::<u8>();
-        let byte = |at: usize| read_volatile(body.add(at));
-        if byte(0) >> 4 == 4 {
-            // more fragments, or an offset
-            byte(9) == TCP || byte(6) & 0x3f != 0 || byte(7) != 0
-        } else {
-            matches!(byte(6), TCP | IPV6_FRAGMENT)
-        }
+        let packet = Packet::ip((&raw const (*slot).body).cast());
+        packet.protocol() == TCP || packet.is_part()
     }
 }
 

@@ -10,10 +10,11 @@ use crate::{
     chosen::followed,
     maps::{Caller, caller, count, send},
     memory::{Helper, Memory, Pointer, Probe},
+    packet,
     segment::{Detail, Stamp, name_process, now, number, phase, stamp, thread},
 };
 
-const TCP: u16 = 6;
+const TCP: u16 = packet::TCP as u16;
 
 /// A member of `struct tcp_sock`, through a `struct sock` pointer: the verifier knows only the latter.
 #[inline(always)]
@@ -306,7 +307,7 @@ pub fn recv_return_blind(returned: i32) {
 
 #[inline(always)]
 fn received<M: Memory>(sk: *const c_void, returned: i32, flags: u64) {
-    const UDP: u16 = 17;
+    const UDP: u16 = packet::UDP as u16;
     if returned < 0 || sk.is_null() {
         return;
     }

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     maps::{Cpu, facts},
     memory::{Memory, Probe},
+    packet::{Packet, TCP},
     segment::{Detail, Stamp, now, number, phase, stamp_key},
 };
 
@@ -67,14 +68,10 @@ unsafe fn done<M: Memory>(cpu: *mut Cpu, key: u64) {
 /// As far as the slot's packet bytes say.
 #[inline(always)]
 unsafe fn is_tcp(slot: *const crate::maps::Slot) -> bool {
-    // SAFETY: constant offsets below PACKET_BYTES.
+    // SAFETY: the slot's body is longer than PACKET_BYTES.
     unsafe {
-        if (*slot).head.flags & flags::PACKET == 0 {
-            return false;
-        }
-        let body = (&raw const (*slot).body).cast::<u8>();
-        let byte = |at: usize| core::ptr::read_volatile(body.add(at));
-        byte(if byte(0) >> 4 == 4 { 9 } else { 6 }) == 6
+        (*slot).head.flags & flags::PACKET != 0
+            && Packet::ip((&raw const (*slot).body).cast()).protocol() == TCP
     }
 }
 
@@ -176,30 +173,23 @@ pub fn queued<P: Probe>(probe: &P) {
 /// ping) are given clones, never the packet itself.
 #[inline(always)]
 unsafe fn destined<M: Memory>(slot: *const crate::maps::Slot, sk: *const c_void) -> bool {
-    // SAFETY: constant offsets below PACKET_BYTES, or masked; `sk` is live.
+    // SAFETY: the slot's body is longer than PACKET_BYTES; `sk` is live.
     unsafe {
         if (*slot).head.flags & flags::PACKET == 0 {
             return true;
         }
-        let body = (&raw const (*slot).body).cast::<u8>();
-        let byte = |at: usize| core::ptr::read_volatile(body.add(at));
-        let (transport, l4) = if byte(0) >> 4 == 4 {
-            if byte(6) & 0x1f != 0 || byte(7) != 0 {
-                return true; // a later fragment has no ports
-            }
-            (byte(9), usize::from(byte(0) & 15) * 4)
-        } else {
-            (byte(6), 40)
-        };
-        if !matches!(transport, 6 | 17 | 136) {
+        let packet = Packet::ip((&raw const (*slot).body).cast());
+        if packet.is_later_part() {
+            return true;
+        }
+        if !packet.has_ports() {
             return false;
         }
         if (*slot).head.flags & flags::UNREADABLE != 0 {
             // the IP header has been pulled out by now, the ports not
-            return protocol::<M>(sk) == u16::from(transport);
+            return protocol::<M>(sk) == u16::from(packet.protocol());
         }
-        let at = (l4 + 2) & 62;
-        u16::from_be_bytes([byte(at), byte(at + 1)]) == M::load::<u16>(sk, offset!(sk_num))
+        packet.ports().1 == M::load::<u16>(sk, offset!(sk_num))
     }
 }
 

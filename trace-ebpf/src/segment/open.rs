@@ -2,7 +2,7 @@
 
 use core::{
     ffi::c_void,
-    ptr::{addr_of_mut, read_volatile, write_volatile},
+    ptr::{addr_of_mut, write_volatile},
 };
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
@@ -14,6 +14,7 @@ use crate::{
     filter,
     maps::{Cpu, Slot, count},
     memory::{Memory, Pointer},
+    packet::{Packet, TCP},
 };
 
 pub(super) const AT_DATA: u32 = 1;
@@ -192,16 +193,7 @@ unsafe fn read_packet<M: Memory>(
 /// Bytes up to the end of the packet's transport header, as far as its IP header in the slot says: ports at least.
 #[inline(always)]
 unsafe fn headers(slot: *const Slot) -> u64 {
-    const TCP: u8 = 6;
-    // SAFETY: constant offsets below PACKET_BYTES.
-    unsafe {
-        let body = (&raw const (*slot).body).cast::<u8>();
-        let byte = |at: usize| read_volatile(body.add(at));
-        let (ip, protocol) = if byte(0) >> 4 == 4 {
-            (u64::from(byte(0) & 15) * 4, byte(9))
-        } else {
-            (40, byte(6))
-        };
-        ip + if protocol == TCP { 20 } else { 8 }
-    }
+    // SAFETY: the slot's body is longer than PACKET_BYTES.
+    let packet = unsafe { Packet::ip((&raw const (*slot).body).cast()) };
+    packet.header() as u64 + if packet.protocol() == TCP { 20 } else { 8 }
 }
