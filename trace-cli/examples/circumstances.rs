@@ -3,12 +3,14 @@
 #![expect(clippy::print_stdout, reason = "that is what it is for")]
 
 use std::{
-    collections::BTreeSet, fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command,
+    collections::BTreeSet, fs, io::ErrorKind, os::unix::fs::PermissionsExt as _, path::Path,
+    process::Command,
 };
 
 use anyhow::{Context as _, Result};
-use pktjourney::lab::circumstances::{
-    FTRACE, KPROBES, Off, as_nobody, with_locked_memory, without_btf,
+use pktjourney::lab::{
+    LabError,
+    circumstances::{FTRACE, KPROBES, Off, as_nobody, with_locked_memory, without_btf},
 };
 use rustix::{
     mount::{MountFlags, mount},
@@ -64,12 +66,8 @@ fn main() -> Result<()> {
     say("no BTF", auto, |command| {
         without_btf(command);
     })?;
-    let off = Off::switch(KPROBES)?;
-    say("kprobes switched off, `--probes kprobe`", "kprobe", |_| {})?;
-    drop(off);
-    let off = Off::switch(FTRACE)?;
-    say("function tracing switched off", auto, |_| {})?;
-    drop(off);
+    without(KPROBES, "kprobes switched off, `--probes kprobe`", "kprobe")?;
+    without(FTRACE, "function tracing switched off", auto)?;
     mount(
         c"none",
         c"/sys/kernel/security",
@@ -82,6 +80,18 @@ fn main() -> Result<()> {
         say(&format!("lockdown for {state}"), auto, |_| {})?;
     }
     Ok(())
+}
+
+/// … with one of the kernel's switches off, if it lets itself be switched off.
+fn without(switch: &str, name: &str, probes: &str) -> Result<()> {
+    match Off::switch(switch) {
+        Ok(_off) => say(name, probes, |_| {}),
+        Err(LabError::Io { source, .. }) if source.kind() == ErrorKind::Unsupported => {
+            println!("{}", json!({"name": name, "cannot": true}));
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Runs `check` and says what came of it.

@@ -51,6 +51,7 @@ pub fn demo(arguments: &Arguments) -> Result<ExitCode> {
         Payload {
             files: vec![(binary, "usr/bin/pktjourney".into())],
             script: Some(format!("pktjourney demo {}\n", words.join(" "))),
+            ..Payload::default()
         },
     );
     guest.timeout = Duration::from_secs(600);

@@ -274,7 +274,12 @@ fn payloads<'a>(lines: &[&'a str], filter: &[String]) -> Result<Vec<(&'a str, Pa
             script.push_str(&last);
             script.push_str("exit $failed\n");
             let script = Some(script);
-            (line, Payload { files, script })
+            let payload = Payload {
+                files,
+                script,
+                ..Payload::default()
+            };
+            (line, payload)
         })
         .collect();
     work.sort_by_key(|(line, _)| *line != vm::DEFAULT);

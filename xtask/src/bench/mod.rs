@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use crate::{
     util::{self, run, say},
-    vm::{Guest, Payload},
+    vm::{self, Guest, Payload},
 };
 
 /// Growth of a row of instructions that is a regression.
@@ -156,16 +156,24 @@ fn accepted() -> Result<Value> {
 fn in_guest(kernel: &str, tools: &Tools, plan: &Value) -> Result<String> {
     let folder = tempfile::tempdir()?;
     let text = plan.to_string();
+    let mut files = vec![
+        (tools.pktjourney.clone(), "usr/bin/pktjourney".to_owned()),
+        (tools.cost.clone(), "usr/bin/cost".to_owned()),
+    ];
+    let mut others = Vec::new();
+    if plan::has_bpftrace(plan) {
+        others.push((vm::bpftrace()?, "bpftrace"));
+        let scripts = plan::SCRIPTS.map(|name| (plan::script(name), format!("job/{name}")));
+        files.extend(scripts);
+    }
     let plan = folder.path().join("plan.json");
     fs::write(&plan, text)?;
+    files.push((plan, "job/plan.json".to_owned()));
     let mut guest = Guest::new(
         kernel,
         Payload {
-            files: vec![
-                (tools.pktjourney.clone(), "usr/bin/pktjourney".into()),
-                (tools.cost.clone(), "usr/bin/cost".into()),
-                (plan, "job/plan.json".into()),
-            ],
+            files,
+            tools: others,
             script: Some("cost </job/plan.json >/out/results\n".to_owned()),
         },
     );

@@ -1,11 +1,18 @@
 //! What is measured: the plans for `trace-cli/examples/cost`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-/// The script a user of bpftrace would write: six hooks.
-const SIX: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/bench/six.bt");
+/// What a user of bpftrace would write: six hooks, by each kind of probe.
+pub const SCRIPTS: [&str; 3] = ["six.bt", "six-fentry.bt", "six-kprobe.bt"];
+
+/// Where a script lies here.
+pub fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("src/bench")
+        .join(name)
+}
 
 fn ours(pktjourney: &str, name: &str, words: &str) -> Value {
     let command: Vec<&str> = std::iter::once(pktjourney)
@@ -22,8 +29,20 @@ fn tcpdump() -> Value {
     })
 }
 
-fn bpftrace() -> Value {
-    json!({"name": "bpftrace, six hooks", "command": ["bpftrace", SIX], "ready": {"says": "READY"}})
+const BPFTRACE: &str = "bpftrace";
+
+fn bpftrace(kind: &str, script: &Path) -> Value {
+    json!({
+        "name": format!("{BPFTRACE}, six {kind}"),
+        "command": [BPFTRACE, script.to_string_lossy()],
+        "ready": {"says": "READY"},
+    })
+}
+
+/// Whether a plan has bpftrace among its tools.
+pub fn has_bpftrace(plan: &Value) -> bool {
+    let tools = plan["tools"].as_array();
+    tools.is_some_and(|tools| tools.iter().any(|tool| tool["command"][0] == BPFTRACE))
 }
 
 fn loads(udp: u64, tcp: u64, bulk: u64) -> Value {
@@ -92,7 +111,10 @@ pub fn instructions(kernel: &str) -> Value {
             drops,
             floor_kprobe,
             kprobe,
-            tcpdump()
+            tcpdump(),
+            bpftrace("raw tracepoints", Path::new("/job/six.bt")),
+            bpftrace("fentry", Path::new("/job/six-fentry.bt")),
+            bpftrace("kprobes", Path::new("/job/six-kprobe.bt"))
         ])
     };
     json!({
@@ -133,7 +155,7 @@ pub fn rates(pktjourney: &Path) -> Value {
             ours(&path, "trace, no match", "trace --json icmp"),
             ours(&path, "drops", "drops --json"),
             tcpdump(),
-            bpftrace(),
+            bpftrace("raw tracepoints", &script("six.bt")),
         ],
         "loads": loads(20_000, 10_000, 2_000),
     })

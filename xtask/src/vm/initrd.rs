@@ -204,6 +204,8 @@ fn list_modules(dir: &Path, into: &mut BTreeMap<String, PathBuf>) -> Result<()> 
 pub struct Payload {
     /// Host file → path in the guest.
     pub files: Vec<(PathBuf, String)>,
+    /// Programs of the guest's own suite that its file system lacks, with the folder they were unpacked to.
+    pub tools: Vec<(PathBuf, &'static str)>,
     /// The script to run; an interactive shell when absent.
     pub script: Option<String>,
 }
@@ -236,6 +238,13 @@ pub fn write_payload(payload: &Payload, out: impl Write, scratch: &Path) -> Resu
                 format!("{LIB}/{name}")
             };
             archive.file(&guest, &fs::read(path)?, true)?;
+        }
+    }
+    for (root, name) in &payload.tools {
+        let program = root.join(BIN).join(name);
+        archive.file(&format!("{BIN}/{name}"), &fs::read(&program)?, true)?;
+        for (name, path) in elf::libraries(&[program], &[root.join(LIB)])? {
+            archive.file(&format!("{LIB}/{name}"), &fs::read(path)?, true)?;
         }
     }
     archive.finish()?;

@@ -19,6 +19,7 @@ use anyhow::{Context as _, Result, bail};
 pub use initrd::Payload;
 pub use kernels::{LINES, Vanished};
 pub use qemu::Ended;
+pub use tools::bpftrace;
 
 use crate::util::{self, run, say};
 
@@ -144,6 +145,7 @@ pub fn vm(arguments: &Arguments) -> Result<ExitCode> {
             payload: Payload {
                 files: files.clone(),
                 script: script.clone(),
+                ..Payload::default()
             },
             out: Some(arguments.out.join(line)),
             timeout: Duration::from_secs(arguments.timeout),

@@ -43,6 +43,17 @@ pub fn guest(cache: &Path) -> Result<PathBuf> {
     )
 }
 
+/// The folder that bpftrace is unpacked in.
+pub fn bpftrace() -> Result<PathBuf> {
+    let cache = util::cache()?;
+    unpacked(
+        &cache,
+        "bpftrace",
+        &["bpftrace"],
+        "bpftrace, to compare with",
+    )
+}
+
 /// A QEMU new enough: the machine's own, else Debian's in the cache.
 pub fn qemu(cache: &Path) -> Result<Command> {
     if let Some(own) = util::which("qemu-system-x86_64") {
