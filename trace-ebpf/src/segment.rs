@@ -17,18 +17,20 @@ use trace_ebpf::{
 
 use crate::{
     chosen::follow,
-    maps::{BODY, Cpu, LEVELS, Slot, claim_level, count, release, send},
+    maps::{BODY, Cpu, Slot, count, send},
     memory::{Memory, Pointer},
 };
 
 mod nested;
 mod notes;
 mod open;
+mod sweep;
 
 pub use nested::nested;
 pub use notes::{end_poll, name_process, thread};
 use notes::{note_device, note_poll, note_sender};
 use open::{AT_DATA, WITHOUT_PACKET, open, read_again, unread};
+pub use sweep::sweep;
 
 /// Where a packet is. An *opening* hook seen in a phase that cannot precede it means that the address
 /// was freed where no hook sees it (`__kfree_skb`), or on another CPU, and given to another packet.
@@ -455,41 +457,4 @@ unsafe fn device(cpu: *mut Cpu, said: *const c_void) -> *const c_void {
 #[inline(always)]
 fn is_ip(protocol: u16) -> bool {
     protocol == 0x0800_u16.to_be() || protocol == 0x86dd_u16.to_be()
-}
-
-/// Sends the slots that nobody has touched for `idle` ns, and those that were opened `age` ns ago, so that
-/// user space knows how long it has to wait for them. Run on each CPU by user space (`BPF_PROG_TEST_RUN`), many
-/// times a second while there is traffic. False when a hook was at work, and its slots could not be sent.
-pub fn sweep(idle: u64, age: u64) -> bool {
-    let mut swept = true;
-    for level in 0..LEVELS {
-        match claim_level(level) {
-            Some(cpu) => {
-                sweep_level(cpu, idle, age);
-                release(cpu);
-            }
-            None => swept = false,
-        }
-    }
-    swept
-}
-
-#[inline(never)]
-fn sweep_level(cpu: *mut Cpu, idle: u64, age: u64) -> u32 {
-    // SAFETY: the busy flag keeps others out; the index is bounded by the loop.
-    unsafe {
-        let time = now();
-        for index in 0..SLOTS_PER_CPU as usize {
-            let slot = addr_of_mut!((*cpu).slots).cast::<Slot>().add(index);
-            let held = (*slot).head.skb != 0;
-            if held && (time - (*slot).last >= idle || time - (*slot).head.t0 >= age) {
-                if (*slot).ignored == 0 {
-                    flush(slot);
-                } else {
-                    (*slot).head.skb = 0;
-                }
-            }
-        }
-    }
-    0
 }

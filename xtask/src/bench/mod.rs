@@ -88,7 +88,10 @@ pub fn bench(arguments: &Arguments) -> Result<ExitCode> {
         print("Time in eBPF programs, here", &results.hooks())?;
     }
     if chosen(Part::Rates) {
-        let plan = plan::only(plan::rates(&tools.pktjourney), &arguments.tool);
+        let plan = plan::only(
+            plan::rates(&tools.pktjourney, vm::bpftrace_command()?),
+            &arguments.tool,
+        );
         let said = here(&tools, &plan)?;
         let results = keep(&arguments.out, "rates", &said)?;
         print("Packets a second, here", &results.rates())?;

@@ -31,10 +31,11 @@ fn tcpdump() -> Value {
 
 const BPFTRACE: &str = "bpftrace";
 
-fn bpftrace(kind: &str, script: &Path) -> Value {
+fn bpftrace(kind: &str, mut command: Vec<String>, script: &Path) -> Value {
+    command.push(script.to_string_lossy().into_owned());
     json!({
         "name": format!("{BPFTRACE}, six {kind}"),
-        "command": [BPFTRACE, script.to_string_lossy()],
+        "command": command,
         "ready": {"says": "READY"},
     })
 }
@@ -85,6 +86,10 @@ pub fn instructions(kernel: &str) -> Value {
         "latency --json --stages few --sample 1/1000000",
     );
     let kprobe = our("latency, kprobe", "latency --json --probes kprobe");
+    let in_guest = |kind, script| {
+        let script = Path::new("/job").join(script);
+        bpftrace(kind, vec![BPFTRACE.to_owned()], &script)
+    };
     let tools = if kernel == "5.10" {
         json!([
             nothing,
@@ -112,9 +117,9 @@ pub fn instructions(kernel: &str) -> Value {
             floor_kprobe,
             kprobe,
             tcpdump(),
-            bpftrace("raw tracepoints", Path::new("/job/six.bt")),
-            bpftrace("fentry", Path::new("/job/six-fentry.bt")),
-            bpftrace("kprobes", Path::new("/job/six-kprobe.bt"))
+            in_guest("raw tracepoints", "six.bt"),
+            in_guest("fentry", "six-fentry.bt"),
+            in_guest("kprobes", "six-kprobe.bt")
         ])
     };
     json!({
@@ -139,8 +144,8 @@ pub fn hooks(pktjourney: &Path) -> Value {
     })
 }
 
-/// Here: all tools by turns, seven times.
-pub fn rates(pktjourney: &Path) -> Value {
+/// Here: all tools by turns, seven times. `other` are the words that start bpftrace.
+pub fn rates(pktjourney: &Path, other: Vec<String>) -> Value {
     let path = pktjourney.to_string_lossy();
     json!({
         "rounds": 7, "interleaved": true, "hooks": false,
@@ -155,7 +160,7 @@ pub fn rates(pktjourney: &Path) -> Value {
             ours(&path, "trace, no match", "trace --json icmp"),
             ours(&path, "drops", "drops --json"),
             tcpdump(),
-            bpftrace("raw tracepoints", &script("six.bt")),
+            bpftrace("raw tracepoints", other, &script("six.bt")),
         ],
         "loads": loads(20_000, 10_000, 2_000),
     })

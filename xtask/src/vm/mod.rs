@@ -19,7 +19,7 @@ use anyhow::{Context as _, Result, bail};
 pub use initrd::Payload;
 pub use kernels::{LINES, Vanished};
 pub use qemu::Ended;
-pub use tools::bpftrace;
+pub use tools::{bpftrace, bpftrace_command};
 
 use crate::util::{self, run, say};
 

@@ -54,6 +54,18 @@ pub fn bpftrace() -> Result<PathBuf> {
     )
 }
 
+/// The words that start that bpftrace here: through its own loader, for this machine's C library may be older.
+pub fn bpftrace_command() -> Result<Vec<String>> {
+    let root = bpftrace()?;
+    let words = [
+        loader(&root)?,
+        PathBuf::from("--library-path"),
+        root.join("usr/lib/x86_64-linux-gnu"),
+        root.join("usr/bin/bpftrace"),
+    ];
+    Ok(words.map(|word| word.to_string_lossy().into_owned()).into())
+}
+
 /// A QEMU new enough: the machine's own, else Debian's in the cache.
 pub fn qemu(cache: &Path) -> Result<Command> {
     if let Some(own) = util::which("qemu-system-x86_64") {
