@@ -60,11 +60,11 @@ pub mod phase {
 
     /// Phases after which a packet can be given to a device. Not local delivery: that was another life.
     pub const ON_THE_WAY: u16 = bit(LOCAL) - bit(EARLY);
-    /// Phases after which a socket can be found for a packet: each is found once.
-    pub const UNCLAIMED: u16 = bit(SOCKET) - bit(EARLY);
-    /// Phases after which a packet can be taken out of a queue, and copied: once each.
-    pub const UNTAKEN: u16 = bit(TAKEN) - bit(EARLY);
-    pub const UNCOPIED: u16 = bit(COPIED) - bit(EARLY);
+    /// Phases after which a socket can be found for a packet that came in: each is found once.
+    pub const UNCLAIMED: u16 = bit(EARLY) | bit(RECEIVE) | bit(LOCAL);
+    /// Phases after which it can be taken out of a queue, and copied: once each.
+    pub const UNTAKEN: u16 = UNCLAIMED | bit(SOCKET);
+    pub const UNCOPIED: u16 = UNTAKEN | bit(TAKEN);
 }
 
 /// What a stamp does besides being taken.
