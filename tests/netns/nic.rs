@@ -112,10 +112,17 @@ fn from_interrupt_to_completion() -> Result<(), LabError> {
         ],
     );
     // One interrupt and one softirq bring many packets: not each waits for them.
-    assert_any(
-        &trace,
-        &delivered,
-        &["interrupt", "napi_schedule", "softirq"],
+    assert_any(&trace, &delivered, &["napi_schedule", "softirq"]);
+    // Where no hook is at a poll's beginning (5.10) the time of its interrupt is known only if no other one came before the
+    // softirq; in an emulated machine both cards ask for theirs at once. Its number is known all the same.
+    if trace.is_probed("__napi_poll") {
+        assert_any(&trace, &delivered, &["interrupt"]);
+    }
+    let polls = delivered.iter().filter_map(|journey| journey.polls.first());
+    assert!(
+        polls.clone().any(|poll| poll["irq"].is_u64()),
+        "{}",
+        trace.summary()
     );
     assert_nearly_all(
         &trace,

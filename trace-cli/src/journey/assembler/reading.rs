@@ -444,19 +444,14 @@ pub(super) fn comes_back(segment: &Segment) -> Option<usize> {
     const CONSUME: u8 = Hook::Consume as u8;
     const DROP: u8 = Hook::Drop as u8;
     let entries = segment.entries();
-    let mut points = (0..entries.len()).rev().filter_map(|at| {
-        let entry = &entries[at];
-        let point = Point::of(decode::hook(entry.tag)?, entry.a, entry.b)?;
-        Some((at, entry.tag, point))
-    });
-    let mut later = points.next()?;
-    loop {
-        let earlier = points.next()?;
-        if matches!(later.1, COPY | CONSUME | DROP) && AWAY.has(earlier.2) {
-            return Some(later.0);
-        }
-        later = earlier;
-    }
+    let before = |at: usize| {
+        let mut earlier = entries[..at].iter().rev();
+        earlier.find_map(|entry| Point::of(decode::hook(entry.tag)?, entry.a, entry.b))
+    };
+    (0..entries.len()).rev().find(|&at| {
+        matches!(entries[at].tag, COPY | CONSUME | DROP)
+            && before(at).is_some_and(|point| AWAY.has(point))
+    })
 }
 
 /// Where a stamp was taken. `skb->dev` says it, but not always: a stamp taken alone
