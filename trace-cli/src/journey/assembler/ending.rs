@@ -19,6 +19,10 @@ impl Assembler {
         if !open.is_open() || open.waits {
             return;
         }
+        // A datagram was read, or its socket's queue would have it: that call has not returned yet.
+        if open.datagram && !open.seen.has(Point::Copy) {
+            return;
+        }
         self.end_silently(journey, Unfinished::AddressReused);
     }
 
