@@ -134,6 +134,11 @@ impl Points {
         Self(bits)
     }
 
+    /// These too.
+    const fn and(self, points: &[Point]) -> Self {
+        Self(self.0 | Self::of(points).0)
+    }
+
     pub(super) const fn insert(&mut self, point: Point) {
         self.0 |= 1 << point as u8;
     }
@@ -157,8 +162,8 @@ impl Points {
 
 /// How a packet comes in.
 pub(super) const ARRIVAL: Points = Points::of(&[Point::Gro, Point::Backlog, Point::Receive]);
-/// At or past the transport protocol: whatever comes after is no longer on its way in.
-pub(super) const TRANSPORT: Points = Points::of(&[
+/// Its transport protocol or its socket has it, and nobody has read it yet.
+const UNREAD: Points = Points::of(&[
     Point::InLeave,
     Point::Transport,
     Point::TcpSocket,
@@ -166,18 +171,12 @@ pub(super) const TRANSPORT: Points = Points::of(&[
     Point::Queued,
     Point::Wakeup,
     Point::TransportDone,
-    Point::Copy,
 ]);
+/// At or past the transport protocol: whatever comes after is no longer on its way in.
+pub(super) const TRANSPORT: Points = UNREAD.and(&[Point::Copy]);
 /// Given to a backlog, a socket, a queue or a driver: another CPU may go on.
-pub(super) const AWAY: Points = Points::of(&[
+pub(super) const AWAY: Points = UNREAD.and(&[
     Point::Backlog,
-    Point::InLeave,
-    Point::Transport,
-    Point::TcpSocket,
-    Point::TcpBacklog,
-    Point::Queued,
-    Point::Wakeup,
-    Point::TransportDone,
     Point::QdiscEnqueue,
     Point::StartXmit,
     Point::XmitDone,
