@@ -35,13 +35,20 @@ pub trait Memory {
     ///
     /// # Safety
     /// `cpu` is this CPU's state and its busy flag is ours; `skb` is a live sk_buff. It holds until the next view.
-    unsafe fn view(cpu: *mut Cpu, skb: *const c_void) -> *const c_void;
+    #[inline(always)]
+    unsafe fn view(_cpu: *mut Cpu, skb: *const c_void) -> *const c_void {
+        skb
+    }
 
     /// A member of the sk_buff in view.
     ///
     /// # Safety
     /// `view` is what [`view`](Self::view) gave, `offset` that of a member of type `T`.
-    unsafe fn member<T: Copy + Default>(view: *const c_void, offset: usize) -> T;
+    #[inline(always)]
+    unsafe fn member<T: Copy + Default>(view: *const c_void, offset: usize) -> T {
+        // SAFETY: as the caller promised.
+        unsafe { Self::load(view, offset) }
+    }
 }
 
 /// Plain loads through pointers whose BTF type the verifier knows.
@@ -54,15 +61,6 @@ impl Memory for Direct {
     unsafe fn load<T: Copy + Default>(base: *const c_void, offset: usize) -> T {
         // SAFETY: the verifier checks the access against the pointer's BTF type; a fault reads as zero.
         unsafe { read_volatile(base.cast::<u8>().add(offset).cast::<T>()) }
-    }
-    #[inline(always)]
-    unsafe fn view(_cpu: *mut Cpu, skb: *const c_void) -> *const c_void {
-        skb
-    }
-    #[inline(always)]
-    unsafe fn member<T: Copy + Default>(view: *const c_void, offset: usize) -> T {
-        // SAFETY: as the caller promised.
-        unsafe { Self::load(view, offset) }
     }
 }
 
@@ -104,15 +102,6 @@ impl Memory for Bookend {
     unsafe fn load<T: Copy + Default>(base: *const c_void, offset: usize) -> T {
         // SAFETY: as the caller promised.
         unsafe { Direct::load(base, offset) }
-    }
-    #[inline(always)]
-    unsafe fn view(_cpu: *mut Cpu, skb: *const c_void) -> *const c_void {
-        skb
-    }
-    #[inline(always)]
-    unsafe fn member<T: Copy + Default>(view: *const c_void, offset: usize) -> T {
-        // SAFETY: as the caller promised.
-        unsafe { Direct::load(view, offset) }
     }
 }
 
