@@ -5,20 +5,19 @@
 //! input can do more harm than a [`DecodeError`]. The layouts are those of the [`trace_ebpf`] crate,
 //! whose size assertions the offsets below rest on.
 
+mod segment;
+
 use trace_ebpf::{
-    DropHead, Entry, Hook, Kind, MAX_CPUS, MAX_ENTRIES, MAX_STACK, NAME_BYTES, PACKET_BYTES,
-    PollEvent, SegmentHead, SocketEvent, SocketOp, Tag, flags,
+    DropHead, Kind, MAX_CPUS, MAX_STACK, NAME_BYTES, PollEvent, SocketEvent, SocketOp,
 };
+
+pub use segment::{Item, Segment, hook};
 
 /// One record of the kernel side.
 #[derive(Clone, PartialEq, Eq, Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "segments are nearly all records; a box for each would cost more than the space"
-)]
-pub enum Record {
+pub enum Record<'a> {
     /// Stamps of one packet on one CPU.
-    Segment(Segment),
+    Segment(Segment<'a>),
     /// A drop.
     Drop(DropRecord),
     /// A system call on a TCP socket, or a retransmission.
@@ -29,161 +28,6 @@ pub enum Record {
     Device(Device),
     /// A process' name.
     Process(ProcessRecord),
-}
-
-/// The stamps that one sk_buff gathered on one CPU without being handed over.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Segment {
-    /// CPU of every stamp.
-    pub cpu: u16,
-    /// See [`trace_ebpf::flags`].
-    pub flags: u8,
-    /// `skb->protocol`.
-    pub ether_type: u16,
-    /// Address of the sk_buff.
-    pub skb: u64,
-    /// `skb->head`.
-    pub head: u64,
-    /// The socket, 0 when none was seen.
-    pub sk: u64,
-    /// Time of the first stamp, CLOCK_MONOTONIC ns.
-    pub t0: u64,
-    /// `skb->len`.
-    pub len: u32,
-    /// Network namespace of the first stamp.
-    pub netns: u32,
-    /// Interface of the first stamp, 0 when none.
-    pub ifindex: u32,
-    /// The packet's first bytes from its network header on.
-    pub packet: Option<[u8; PACKET_BYTES]>,
-    /// In the wire's order. Every tag is known; the kernel never sends more than [`MAX_ENTRIES`].
-    entries: [Entry; MAX_ENTRIES],
-    count: u8,
-}
-
-/// One entry of a segment.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Item {
-    /// The packet passed a hook.
-    Stamp {
-        /// Where.
-        hook: Hook,
-        /// When, CLOCK_MONOTONIC ns.
-        time: u64,
-        /// The entry's first small field.
-        a: u8,
-        /// The entry's second small field.
-        b: u16,
-    },
-    /// From here on it is on this interface.
-    Device(u32),
-    /// From here on it is in this network namespace.
-    Netns(u32),
-    /// The thread of the stamp before.
-    Pid(u32),
-    /// The poll (of the stamp before), by its number on this CPU.
-    Poll(u32),
-    /// That poll ended; it was the backlog's.
-    PollEnd {
-        /// When, CLOCK_MONOTONIC ns.
-        time: u64,
-        /// Packets it handled.
-        work: u8,
-        /// Packets it was allowed.
-        budget: u16,
-    },
-}
-
-impl Segment {
-    /// A segment made by hand; entries past [`MAX_ENTRIES`] are left out.
-    pub fn new(head: &SegmentHead, packet: Option<[u8; PACKET_BYTES]>, entries: &[Entry]) -> Self {
-        let mut fixed = [Entry::default(); MAX_ENTRIES];
-        let count = entries.len().min(MAX_ENTRIES);
-        fixed[..count].copy_from_slice(&entries[..count]);
-        Self {
-            cpu: head.cpu,
-            flags: head.flags,
-            ether_type: head.protocol,
-            skb: head.skb,
-            head: head.head,
-            sk: head.sk,
-            t0: head.t0,
-            len: head.len,
-            netns: head.netns,
-            ifindex: head.ifindex,
-            packet,
-            entries: fixed,
-            count: u8::try_from(count).unwrap_or(u8::MAX),
-        }
-    }
-
-    /// Its head, as the wire has it but for its kind and length.
-    pub fn head(&self) -> SegmentHead {
-        SegmentHead {
-            cpu: self.cpu,
-            flags: self.flags,
-            protocol: self.ether_type,
-            skb: self.skb,
-            head: self.head,
-            sk: self.sk,
-            t0: self.t0,
-            len: self.len,
-            netns: self.netns,
-            ifindex: self.ifindex,
-            ..SegmentHead::default()
-        }
-    }
-
-    /// Its entries, in the wire's order.
-    pub fn items(&self) -> impl Iterator<Item = Item> + '_ {
-        self.entries[..usize::from(self.count)]
-            .iter()
-            .filter_map(|entry| item(entry, self.t0))
-    }
-
-    /// Takes the entries from the `at`th on off, as a segment of its own: without headers, and without the socket, which may be
-    /// that of the entries before.
-    pub fn split_off(&mut self, at: usize) -> Self {
-        let mut entries = [Entry::default(); MAX_ENTRIES];
-        let rest = self.entries().get(at..).unwrap_or_default();
-        entries[..rest.len()].copy_from_slice(rest);
-        let count = u8::try_from(rest.len()).unwrap_or(u8::MAX);
-        self.count -= count;
-        Self {
-            packet: None,
-            sk: 0,
-            entries,
-            count,
-            ..*self
-        }
-    }
-
-    /// The entries as they came, for recordings.
-    pub fn entries(&self) -> &[Entry] {
-        &self.entries[..usize::from(self.count)]
-    }
-}
-
-fn item(entry: &Entry, t0: u64) -> Option<Item> {
-    if entry.tag < FIRST_TAG {
-        return Some(Item::Stamp {
-            hook: hook(entry.tag)?,
-            time: t0.saturating_add(u64::from(entry.value)),
-            a: entry.a,
-            b: entry.b,
-        });
-    }
-    Some(match tag(entry.tag)? {
-        Tag::Device => Item::Device(entry.value),
-        Tag::Netns => Item::Netns(entry.value),
-        Tag::Pid => Item::Pid(entry.value),
-        Tag::Poll => Item::Poll(entry.value),
-        Tag::PollEnd => Item::PollEnd {
-            time: t0.saturating_add(u64::from(entry.value)),
-            work: entry.a,
-            budget: entry.b,
-        },
-    })
 }
 
 /// A drop, and who asked for it.
@@ -301,16 +145,11 @@ pub enum DecodeError {
     UnknownTag(u8),
 }
 
-const HEAD: usize = size_of::<SegmentHead>();
-const ENTRY: usize = size_of::<Entry>();
-/// Entries below are hooks, from here on facts (see [`trace_ebpf::Entry`]).
-const FIRST_TAG: u8 = 128;
-
 /// Makes a [`Record`] of one record's bytes.
 ///
 /// # Errors
 /// When kind, length, CPU or a tag is not what this version of the wire format allows.
-pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
+pub fn decode(bytes: &[u8]) -> Result<Record<'_>, DecodeError> {
     let (Some(&kind), true) = (bytes.first(), bytes.len() >= 4) else {
         return Err(DecodeError::TooShort(bytes.len()));
     };
@@ -323,7 +162,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
         });
     }
     match kind {
-        k if k == Kind::Segment as u8 => segment(fields).map(Record::Segment),
+        k if k == Kind::Segment as u8 => segment::segment(fields).map(Record::Segment),
         k if k == Kind::Drop as u8 => drop_record(fields).map(Record::Drop),
         k if k == Kind::Socket as u8 => socket(fields).map(Record::Socket),
         k if k == Kind::Poll as u8 => poll(fields).map(Record::Poll),
@@ -345,55 +184,6 @@ pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
         }
         other => Err(DecodeError::UnknownKind(other)),
     }
-}
-
-fn segment(fields: Fields<'_>) -> Result<Segment, DecodeError> {
-    let len = fields.0.len();
-    fields.at_least(HEAD)?;
-    let flags = fields.0[1];
-    let mut at = HEAD;
-    let packet = if flags & flags::PACKET != 0 {
-        let bytes = fields.0.get(at..at + PACKET_BYTES);
-        let Some(packet) = bytes.and_then(|b| <[u8; PACKET_BYTES]>::try_from(b).ok()) else {
-            return Err(DecodeError::Shape(len));
-        };
-        at += PACKET_BYTES;
-        Some(packet)
-    } else {
-        None
-    };
-    let rest = &fields.0[at..];
-    let count = rest.len() / ENTRY;
-    if !rest.len().is_multiple_of(ENTRY) || count > MAX_ENTRIES {
-        return Err(DecodeError::Shape(len));
-    }
-    let mut entries = [Entry::default(); MAX_ENTRIES];
-    for (slot, bytes) in entries.iter_mut().zip(rest.chunks_exact(ENTRY)) {
-        let bytes = Fields(bytes);
-        let entry = Entry {
-            value: bytes.u32(0),
-            tag: bytes.0[4],
-            a: bytes.0[5],
-            b: bytes.u16(6),
-        };
-        item(&entry, 0).ok_or(DecodeError::UnknownTag(entry.tag))?;
-        *slot = entry;
-    }
-    Ok(Segment {
-        cpu: fields.cpu(4)?,
-        flags,
-        ether_type: fields.u16(6),
-        skb: fields.u64(8),
-        t0: fields.u64(16),
-        head: fields.u64(24),
-        sk: fields.u64(32),
-        len: fields.u32(40),
-        netns: fields.u32(44),
-        ifindex: fields.u32(48),
-        packet,
-        entries,
-        count: u8::try_from(count).map_err(|_| DecodeError::Shape(len))?,
-    })
 }
 
 fn drop_record(fields: Fields<'_>) -> Result<DropRecord, DecodeError> {
@@ -517,58 +307,6 @@ impl Fields<'_> {
             .map(|c| if c.is_control() { '\u{fffd}' } else { c })
             .collect()
     }
-}
-
-/// The hook with this number in the wire format.
-pub fn hook(number: u8) -> Option<Hook> {
-    Some(match number {
-        1 => Hook::Interrupt,
-        2 => Hook::NapiSchedule,
-        3 => Hook::Softirq,
-        4 => Hook::Poll,
-        5 => Hook::Gro,
-        6 => Hook::GroDone,
-        7 => Hook::Backlog,
-        8 => Hook::Receive,
-        9 => Hook::Classify,
-        10 => Hook::XdpGeneric,
-        11 => Hook::Ip,
-        12 => Hook::NfEnter,
-        13 => Hook::NfLeave,
-        14 => Hook::Deliver,
-        15 => Hook::Forward,
-        16 => Hook::Transport,
-        17 => Hook::TransportDone,
-        18 => Hook::TcpSocket,
-        19 => Hook::TcpBacklog,
-        20 => Hook::Queued,
-        21 => Hook::Wakeup,
-        22 => Hook::Copy,
-        23 => Hook::Consume,
-        24 => Hook::Drop,
-        25 => Hook::Send,
-        26 => Hook::SocketWrite,
-        27 => Hook::TcpTransmit,
-        28 => Hook::IpOutput,
-        29 => Hook::Neighbour,
-        30 => Hook::DevQueue,
-        31 => Hook::QdiscEnqueue,
-        32 => Hook::QdiscDequeue,
-        33 => Hook::StartXmit,
-        34 => Hook::XmitDone,
-        _ => return None,
-    })
-}
-
-fn tag(number: u8) -> Option<Tag> {
-    Some(match number {
-        128 => Tag::Device,
-        129 => Tag::Netns,
-        130 => Tag::Pid,
-        131 => Tag::Poll,
-        132 => Tag::PollEnd,
-        _ => return None,
-    })
 }
 
 #[cfg(test)]

@@ -198,7 +198,7 @@ impl<S: Sink> Pipeline<S> {
         }
     }
 
-    fn record(&mut self, record: Record) {
+    fn record(&mut self, record: Record<'_>) {
         match &record {
             Record::Device(device) => {
                 self.names
@@ -290,7 +290,7 @@ impl<S: Sink> Pipeline<S> {
 
 /// When what is told of a packet began. Before the session's start only some of the probes were in place: what they say
 /// of a packet is not the whole, and stages would hold what others should have bounded.
-const fn began(record: &Record) -> Option<u64> {
+const fn began(record: &Record<'_>) -> Option<u64> {
     match record {
         Record::Segment(segment) => Some(segment.t0),
         Record::Drop(drop) => Some(drop.time),

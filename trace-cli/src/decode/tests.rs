@@ -1,5 +1,6 @@
+use super::segment::{ENTRY, HEAD};
 use super::*;
-use trace_ebpf::DeviceName;
+use trace_ebpf::{DeviceName, Hook, MAX_ENTRIES, PACKET_BYTES, Tag, flags};
 
 /// Numbers that look random and never change (xorshift64*).
 pub(crate) struct Random(pub u64);
@@ -65,7 +66,8 @@ fn other_bytes() -> Vec<Vec<u8>> {
 
 #[test]
 fn a_segment_is_read_field_by_field() {
-    let Ok(Record::Segment(segment)) = decode(&segment_bytes()) else {
+    let bytes = segment_bytes();
+    let Ok(Record::Segment(segment)) = decode(&bytes) else {
         panic!("not a segment");
     };
     assert_eq!(segment.cpu, 3);
@@ -76,7 +78,7 @@ fn a_segment_is_read_field_by_field() {
         (segment.len, segment.netns, segment.ifindex),
         (84, 4_026_531_840, 2)
     );
-    assert_eq!(segment.packet, Some([0x45; PACKET_BYTES]));
+    assert_eq!(segment.packet, Some(&[0x45; PACKET_BYTES]));
     let items: Vec<Item> = segment.items().collect();
     let receive = Item::Stamp {
         hook: Hook::Receive,
@@ -130,7 +132,7 @@ fn what_this_version_does_not_know_is_refused() {
     let with = |at: usize, value: u8| {
         let mut bytes = segment_bytes();
         bytes[at] = value;
-        decode(&bytes)
+        decode(&bytes).map(drop)
     };
     let first_tag = HEAD + PACKET_BYTES + 4;
     assert_eq!(with(0, 7), Err(DecodeError::UnknownKind(7)));

@@ -29,7 +29,7 @@ use super::open::{Place, Stamp};
 use super::outcome;
 use super::polls::Polls;
 use super::probed::Probed;
-use super::reorder::{Bucket, Due, Hold};
+use super::reorder::{Bucket, Due, Event, Hold};
 use super::slab::{Ref, Slab};
 use super::sockets::Sockets;
 
@@ -139,35 +139,29 @@ impl Assembler {
     }
 
     /// Takes a record, from any ring.
-    pub fn push(&mut self, mut record: Record) {
-        if let Record::Segment(segment) = &mut record {
-            while let Some(at) = comes_back(segment) {
-                let part = segment.split_off(at);
-                self.hold_back(Record::Segment(part));
-            }
-        }
-        self.hold_back(record);
-    }
-
-    fn hold_back(&mut self, record: Record) {
-        let (time, cpu) = match &record {
-            Record::Segment(s) => (own_time(s), s.cpu),
-            Record::Drop(d) => (d.time, d.cpu),
-            Record::Socket(s) if matches!(s.op, SocketOp::ReceiveEnd | SocketOp::Datagram) => {
-                (s.end.unwrap_or(s.start), s.cpu)
-            }
-            Record::Socket(s) => (s.start, s.cpu),
-            Record::Poll(p) => (p.start, p.cpu),
-            Record::Device(_) => return,
-            Record::Process(_) => {
-                if let Record::Process(p) = record {
-                    self.names.learn(p);
+    pub fn push(&mut self, record: Record<'_>) {
+        match record {
+            Record::Segment(mut segment) => {
+                while let Some(at) = comes_back(&segment) {
+                    let (before, after) = segment.split(at);
+                    self.hold.segment(own_time(&after), &after);
+                    segment = before;
                 }
-                return;
+                self.hold.segment(own_time(&segment), &segment);
             }
-        };
-        self.hold.push(time, cpu, record);
-        if self.hold.is_over_full()
+            Record::Drop(d) => self.hold.event(d.time, d.cpu, Event::Drop(d)),
+            Record::Socket(s) => {
+                let time = match s.op {
+                    SocketOp::ReceiveEnd | SocketOp::Datagram => s.end.unwrap_or(s.start),
+                    SocketOp::Send | SocketOp::Receive | SocketOp::Retransmit => s.start,
+                };
+                self.hold.event(time, s.cpu, Event::Socket(s));
+            }
+            Record::Poll(p) => self.hold.event(p.start, p.cpu, Event::Poll(p)),
+            Record::Process(p) => self.names.learn(p),
+            Record::Device(_) => {}
+        }
+        while self.hold.is_over_full()
             && let Some(records) = self.hold.take_oldest()
         {
             self.process_all(records);
@@ -252,11 +246,10 @@ impl Assembler {
             self.now = self.now.max(time);
             self.expire(self.now);
             match record {
-                Due::Segment(segment) => self.segment(segment, late),
-                Due::Other(Record::Drop(record)) => self.dropped(record),
-                Due::Other(Record::Socket(record)) => self.socket(record),
-                Due::Other(Record::Poll(record)) => self.poll(record),
-                Due::Other(_) => {}
+                Due::Segment(segment) => self.segment(&segment, late),
+                Due::Event(Event::Drop(record)) => self.dropped(record),
+                Due::Event(Event::Socket(record)) => self.socket(record),
+                Due::Event(Event::Poll(record)) => self.poll(record),
             }
         });
         self.hold.give_back(bucket);

@@ -9,13 +9,21 @@ use std::collections::BTreeMap;
 
 use trace_ebpf::{Entry, PACKET_BYTES, SegmentHead};
 
-use crate::decode::{Record, Segment};
+use crate::decode::{DropRecord, PollRecord, Segment, SocketRecord};
 
 /// Bucket number = time >> SHIFT: 2²⁰ ns.
 const SHIFT: u32 = 20;
 
 /// Empty buckets that are kept: few fill at a time, and each grows to what the busiest millisecond had.
 const SPARE: usize = 4;
+
+/// A record that is not a segment.
+#[derive(Debug)]
+pub(super) enum Event {
+    Drop(DropRecord),
+    Socket(SocketRecord),
+    Poll(PollRecord),
+}
 
 /// The records of about a millisecond. Segments, which are nearly all of them, lie without the room that they do not
 /// use: what waits here is most of the assembler's memory, and no cache holds it.
@@ -25,8 +33,8 @@ pub(super) struct Bucket {
     keys: Vec<(u64, u16, u32)>,
     held: Vec<Held>,
     packets: Vec<[u8; PACKET_BYTES]>,
-    entries: Vec<Entry>,
-    others: Vec<Record>,
+    entries: Vec<[u8; size_of::<Entry>()]>,
+    events: Vec<Event>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -38,32 +46,14 @@ enum Held {
         /// Its first place in `entries`, and how many there are.
         entries: (u32, u8),
     },
-    /// Its place in `others`.
-    Other(u32),
+    /// Its place in `events`.
+    Event(u32),
 }
 
 impl Bucket {
-    fn push(&mut self, time: u64, cpu: u16, record: Record) {
+    fn hold(&mut self, time: u64, cpu: u16, held: Held) {
         self.keys.push((time, cpu, place(self.held.len())));
-        self.held.push(match record {
-            Record::Segment(segment) => {
-                let entries = segment.entries();
-                let first = place(self.entries.len());
-                self.entries.extend_from_slice(entries);
-                Held::Segment {
-                    head: segment.head(),
-                    packet: segment.packet.map(|packet| {
-                        self.packets.push(packet);
-                        place(self.packets.len() - 1)
-                    }),
-                    entries: (first, u8::try_from(entries.len()).unwrap_or(u8::MAX)),
-                }
-            }
-            other => {
-                self.others.push(other);
-                Held::Other(place(self.others.len() - 1))
-            }
-        });
+        self.held.push(held);
     }
 
     /// Calls for every record with its time, in order.
@@ -76,15 +66,15 @@ impl Bucket {
                     packet,
                     entries: (first, count),
                 }) => {
-                    let packet = packet.and_then(|p| self.packets.get(p as usize)).copied();
+                    let packet = packet.and_then(|p| self.packets.get(p as usize));
                     let first = *first as usize;
                     let entries = self.entries.get(first..first + usize::from(*count));
                     let segment = Segment::new(head, packet, entries.unwrap_or(&[]));
-                    call(time, Due::Segment(&segment));
+                    call(time, Due::Segment(segment));
                 }
-                Some(&Held::Other(place)) => {
-                    if let Some(record) = self.others.get(place as usize) {
-                        call(time, Due::Other(record));
+                Some(&Held::Event(place)) => {
+                    if let Some(event) = self.events.get(place as usize) {
+                        call(time, Due::Event(event));
                     }
                 }
                 None => {}
@@ -97,14 +87,14 @@ impl Bucket {
         self.held.clear();
         self.packets.clear();
         self.entries.clear();
-        self.others.clear();
+        self.events.clear();
     }
 }
 
 /// A record whose turn it is.
 pub(super) enum Due<'a> {
-    Segment(&'a Segment),
-    Other(&'a Record),
+    Segment(Segment<'a>),
+    Event(&'a Event),
 }
 
 /// An index as it is kept: no bucket has four milliards of anything.
@@ -132,14 +122,37 @@ impl Hold {
         }
     }
 
-    pub(super) fn push(&mut self, time: u64, cpu: u16, record: Record) {
-        let spare = &mut self.spare;
-        let bucket = self
-            .buckets
-            .entry(time >> SHIFT)
-            .or_insert_with(|| spare.pop().unwrap_or_default());
-        bucket.push(time, cpu, record);
+    /// Holds a segment whose place in the order is `time`.
+    pub(super) fn segment(&mut self, time: u64, segment: &Segment<'_>) {
+        let bucket = self.bucket(time);
+        let entries = segment.entries();
+        let first = place(bucket.entries.len());
+        bucket.entries.extend_from_slice(entries);
+        let held = Held::Segment {
+            head: segment.head(),
+            packet: segment.packet.map(|packet| {
+                bucket.packets.push(*packet);
+                place(bucket.packets.len() - 1)
+            }),
+            entries: (first, u8::try_from(entries.len()).unwrap_or(u8::MAX)),
+        };
+        bucket.hold(time, segment.cpu, held);
+    }
+
+    /// Holds any other record.
+    pub(super) fn event(&mut self, time: u64, cpu: u16, event: Event) {
+        let bucket = self.bucket(time);
+        bucket.events.push(event);
+        bucket.hold(time, cpu, Held::Event(place(bucket.events.len() - 1)));
+    }
+
+    /// Where a record of this time goes; one will.
+    fn bucket(&mut self, time: u64) -> &mut Bucket {
         self.count += 1;
+        let spare = &mut self.spare;
+        self.buckets
+            .entry(time >> SHIFT)
+            .or_insert_with(|| spare.pop().unwrap_or_default())
     }
 
     pub(super) fn is_over_full(&self) -> bool {

@@ -72,12 +72,8 @@ fn chosen(open: &Open) -> Vec<Stamp> {
         State::Ended { time, .. } => time,
         State::Open => u64::MAX,
     };
-    let mut all: Vec<Stamp> = open
-        .stamps
-        .iter()
-        .copied()
-        .filter(|s| s.time <= end)
-        .collect();
+    let mut all: Vec<Stamp> = Vec::with_capacity(open.stamps.len());
+    all.extend(open.stamps.iter().filter(|s| s.time <= end));
     // Sending comes from the thread's context, before the first stamp of the packet: for equal times
     // the order of a packet's way decides.
     all.sort_by_key(|s| (s.leg, s.time));

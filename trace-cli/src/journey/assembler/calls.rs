@@ -14,7 +14,7 @@ use trace_ebpf::{Hook, SocketOp};
 
 impl Assembler {
     /// After a segment (which `began` it): what the journey is now to sockets and deadlines.
-    pub(super) fn settle(&mut self, journey: Ref, segment: &Segment, began: bool) {
+    pub(super) fn settle(&mut self, journey: Ref, segment: &Segment<'_>, began: bool) {
         let now = self.now;
         let Some(open) = self.slab.get_mut(journey) else {
             return;

@@ -1,7 +1,7 @@
 //! Segments: each stamp is judged, and goes to the journey it belongs to, or begins one.
 
 use super::Assembler;
-use crate::decode::{self, Item, PollRecord, Segment};
+use crate::decode::{Item, PollRecord, Segment};
 use crate::journey::flow;
 use crate::journey::identity::{Sight, Verdict, judge};
 use crate::journey::model::{Flow, JourneyId, Link, LinkKind, Outcome, Unfinished};
@@ -15,7 +15,7 @@ use trace_ebpf::{Hook, PollEvent, flags};
 
 /// A segment that is being read.
 pub(super) struct Reading<'a> {
-    segment: &'a Segment,
+    segment: &'a Segment<'a>,
     flow: Option<Flow>,
     place: Place,
     /// The journey its last stamp went to.
@@ -38,13 +38,13 @@ pub(super) struct Reading<'a> {
 }
 
 impl Assembler {
-    pub(super) fn segment(&mut self, segment: &Segment, late: bool) {
+    pub(super) fn segment(&mut self, segment: &Segment<'_>, late: bool) {
         let mut reading = Reading {
             segment,
             flow: segment
                 .packet
                 .filter(|_| segment.flags & flags::UNREADABLE == 0)
-                .and_then(|bytes| flow::parse(&bytes, segment.ether_type, segment.len)),
+                .and_then(|bytes| flow::parse(bytes, segment.ether_type, segment.len)),
             place: Place {
                 netns: segment.netns,
                 ifindex: segment.ifindex,
@@ -386,7 +386,7 @@ impl Assembler {
     /// Two sk_buffs with one `head` are clones of one another (`skb_clone`). What TCP sends are clones, too,
     /// of sk_buffs in the write queue, which nobody ever sees: a retransmission is no clone of the
     /// transmission before.
-    pub(super) fn link_clone(&self, open: &mut Open, segment: &Segment) {
+    pub(super) fn link_clone(&self, open: &mut Open, segment: &Segment<'_>) {
         let other = self.links.of_head(open.head).and_then(|r| self.slab.get(r));
         let Some(other) = other.filter(|o| o.skb != open.skb) else {
             return;
@@ -416,7 +416,7 @@ impl Assembler {
 
 /// When the packet itself was first seen in a segment: its place in the order. The stamps of the CPU's and
 /// the thread's context before it may be older than the packet, and than its parts from other CPUs.
-pub(super) fn own_time(segment: &Segment) -> u64 {
+pub(super) fn own_time(segment: &Segment<'_>) -> u64 {
     let own = segment.items().find_map(|item| match item {
         Item::Stamp { hook, time, .. } => {
             let context = matches!(
@@ -439,19 +439,20 @@ pub(super) fn own_time(segment: &Segment) -> u64 {
 /// The last entry at which a packet came back to this CPU, after a socket or a driver had it: it was read, or freed. What other
 /// CPUs did to it in between belongs before that; it may even be another packet, at the address of the one that the slot still
 /// waited for: one that was read elsewhere, and freed on the CPU that allocated it (`skb_attempt_defer_free`).
-pub(super) fn comes_back(segment: &Segment) -> Option<usize> {
-    const COPY: u8 = Hook::Copy as u8;
-    const CONSUME: u8 = Hook::Consume as u8;
-    const DROP: u8 = Hook::Drop as u8;
-    let entries = segment.entries();
-    let before = |at: usize| {
-        let mut earlier = entries[..at].iter().rev();
-        earlier.find_map(|entry| Point::of(decode::hook(entry.tag)?, entry.a, entry.b))
-    };
-    (0..entries.len()).rev().find(|&at| {
-        matches!(entries[at].tag, COPY | CONSUME | DROP)
-            && before(at).is_some_and(|point| AWAY.has(point))
-    })
+pub(super) fn comes_back(segment: &Segment<'_>) -> Option<usize> {
+    let (mut back, mut before) = (None, None);
+    for (at, item) in segment.items().enumerate() {
+        let Item::Stamp { hook, a, b, .. } = item else {
+            continue;
+        };
+        if matches!(hook, Hook::Copy | Hook::Consume | Hook::Drop)
+            && before.is_some_and(|p| AWAY.has(p))
+        {
+            back = Some(at);
+        }
+        before = Point::of(hook, a, b).or(before);
+    }
+    back
 }
 
 /// Where a stamp was taken. `skb->dev` says it, but not always: a stamp taken alone

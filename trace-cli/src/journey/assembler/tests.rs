@@ -1,6 +1,6 @@
 //! Properties that must hold whatever comes in.
 
-use trace_ebpf::{Entry, MAX_ENTRIES, PACKET_BYTES, SegmentHead, Tag};
+use trace_ebpf::{MAX_ENTRIES, PACKET_BYTES, SegmentHead, Tag};
 
 use super::*;
 use crate::decode::{DropRecord, PollRecord, Segment, SocketRecord, tests::Random};
@@ -26,7 +26,14 @@ fn headers(random: &mut Random) -> [u8; PACKET_BYTES] {
     bytes
 }
 
-fn any_record(random: &mut Random, time: u64) -> Record {
+/// Where a segment's headers and entries lie.
+#[derive(Default)]
+struct Space {
+    packet: Option<[u8; PACKET_BYTES]>,
+    entries: Vec<[u8; 8]>,
+}
+
+fn any_record<'a>(random: &mut Random, time: u64, space: &'a mut Space) -> Record<'a> {
     let cpu = random.below(3) as u16;
     let near = time.saturating_add(random.below(3_000));
     let skb = random.below(6);
@@ -71,7 +78,7 @@ fn any_record(random: &mut Random, time: u64) -> Record {
         _ => {
             let count = random.below(MAX_ENTRIES as u64 + 1) as usize;
             let mut at = 0;
-            let mut entries = Vec::new();
+            space.entries.clear();
             for _ in 0..count {
                 // Mostly in order, as the kernel side sends them, but not always.
                 at = if random.below(8) == 0 {
@@ -89,8 +96,9 @@ fn any_record(random: &mut Random, time: u64) -> Record {
                     _ => at as u32,
                 };
                 let a = random.below(6) as u8;
-                let b = random.below(3) as u16;
-                entries.push(Entry { value, tag, a, b });
+                let b = random.below(3) as u8;
+                let [v0, v1, v2, v3] = value.to_le_bytes();
+                space.entries.push([v0, v1, v2, v3, tag, a, b, 0]);
             }
             let head = SegmentHead {
                 flags: random.next() as u8,
@@ -105,8 +113,8 @@ fn any_record(random: &mut Random, time: u64) -> Record {
                 ifindex: random.below(3) as u32,
                 ..SegmentHead::default()
             };
-            let packet = (random.below(3) != 0).then(|| headers(random));
-            Record::Segment(Segment::new(&head, packet, &entries))
+            space.packet = (random.below(3) != 0).then(|| headers(random));
+            Record::Segment(Segment::new(&head, space.packet.as_ref(), &space.entries))
         }
     }
 }
@@ -150,6 +158,7 @@ fn garbage_gives_balanced_journeys() {
             hold_ns: 5_000_000,
             linger_ns: 2_000_000,
         };
+        let mut space = Space::default();
         let mut assembler = Assembler::new(limits);
         if seed % 3 == 0 {
             assembler.set_probed(Probed::NONE);
@@ -168,7 +177,7 @@ fn garbage_gives_balanced_journeys() {
             } else {
                 0
             };
-            let record = any_record(&mut random, time.saturating_sub(back));
+            let record = any_record(&mut random, time.saturating_sub(back), &mut space);
             assembler.push(record);
             if random.below(10) == 0 {
                 assembler.tick(time);
@@ -201,6 +210,7 @@ fn garbage_gives_balanced_journeys() {
 fn ticks_do_not_change_journeys() {
     let run = |every: u64| {
         let mut random = Random(99);
+        let mut space = Space::default();
         let mut assembler = Assembler::new(Limits {
             age_ns: 20_000_000,
             hold_ns: 10_000_000,
@@ -210,7 +220,7 @@ fn ticks_do_not_change_journeys() {
         let mut time = 1_000_000;
         for i in 0..3_000u64 {
             time += random.below(20_000);
-            let record = any_record(&mut random, time);
+            let record = any_record(&mut random, time, &mut space);
             assembler.push(record);
             if i % every == 0 {
                 assembler.tick(time);
