@@ -238,17 +238,18 @@ floor! {
     kretprobe(RetProbeContext) -> u32 => floor_kretprobe;
 }
 
-/// Run by user space on each CPU: sends the slots that are idle, or half as old as user space waits
-/// (`journey::assembler::Limits::hold_ns`). 1 when it could not.
-#[raw_tracepoint]
-pub fn sweep(_context: RawTracePointContext) -> i32 {
-    i32::from(!segment::sweep(10_000_000, 50_000_000))
-}
-
-/// Run by user space on each CPU when the trace ends: sends every slot.
-#[raw_tracepoint]
-pub fn sweep_all(_context: RawTracePointContext) -> i32 {
-    i32::from(!segment::sweep(0, 0))
+/// Run by user space on each CPU: sends the slots that are idle or old; the context's first two words say what that is
+/// ([`segment::sweep`]). 1 when it could not. By hand, for `#[raw_tracepoint]` makes a program that returns 0 whatever its
+/// function returns.
+///
+/// # Safety
+/// The context is a raw tracepoint's.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "raw_tp")]
+pub unsafe fn sweep(context: *const [u64; 2]) -> u32 {
+    // SAFETY: a raw tracepoint's context is twelve words (`MAX_BPF_FUNC_ARGS`).
+    let [idle, age] = unsafe { *context };
+    u32::from(!segment::sweep(idle, age))
 }
 
 #[cfg(target_arch = "bpf")]

@@ -33,8 +33,12 @@ use super::{
 /// eBPF tool chain.
 static OBJECT: &[u8] = include_bytes_aligned!("../../ebpf/pktjourney.bpf.o");
 
-/// Programs that user space runs on each CPU: send what is idle, send all.
-const SWEEPERS: [&str; 2] = ["sweep", "sweep_all"];
+/// The program that user space runs on each CPU: sends what is idle or old.
+const SWEEPER: &str = "sweep";
+/// A slot is idle when nobody has touched it for so long …
+const IDLE_NS: u64 = 10_000_000;
+/// … and old when it was opened so long ago: half as long as user space waits for it (`journey::assembler::Limits::hold_ns`).
+const OLD_NS: u64 = 50_000_000;
 
 /// What to load.
 #[derive(Clone, Debug)]
@@ -164,9 +168,7 @@ pub fn load(options: &Options) -> Result<Loaded, Error> {
         }
     }
     let Attacher { links, watched, .. } = attacher;
-    for name in SWEEPERS {
-        load_sweeper(&mut ebpf, name)?;
-    }
+    load_sweeper(&mut ebpf)?;
     let bookends = if options.kinds.nf {
         attach_bookends(options, &config, &ebpf, &mut plan.rows)
     } else {
@@ -241,13 +243,13 @@ fn make_rings(ebpf: &mut Ebpf, cpus: &[u32], bytes: u32) -> Result<Vec<RingBuf<M
     Ok(rings)
 }
 
-fn load_sweeper(ebpf: &mut Ebpf, name: &'static str) -> Result<(), Error> {
+fn load_sweeper(ebpf: &mut Ebpf) -> Result<(), Error> {
     let program: &mut RawTracePoint = ebpf
-        .program_mut(name)
-        .ok_or_else(|| Error::Map(name, "the object has no such program".into()))?
+        .program_mut(SWEEPER)
+        .ok_or_else(|| Error::Map(SWEEPER, "the object has no such program".into()))?
         .try_into()
-        .map_err(map_error(name))?;
-    program.load().map_err(map_error(name))
+        .map_err(map_error(SWEEPER))?;
+    program.load().map_err(map_error(SWEEPER))
 }
 
 struct Attacher<'a> {
@@ -616,26 +618,41 @@ fn bytes_of<T: aya::Pod>(value: &T) -> &[u8] {
     unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast(), size_of::<T>()) }
 }
 
+/// Whether a program could not be run since its CPU has left: that has nothing to send (`bpf_prog_test_run_raw_tp`).
+fn went_offline(error: &ProgramError) -> bool {
+    let ProgramError::SyscallError(error) = error else {
+        return false;
+    };
+    error.io_error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error())
+}
+
 impl Loaded {
     /// Sends the slots that nobody has touched for a while (or, at the end, all of them). False when a CPU
     /// could not be swept, because a hook was at work there.
     pub fn sweep(&mut self, all: bool) -> bool {
-        let name = SWEEPERS[usize::from(all)];
-        let program = self.ebpf.program(name);
+        let program = self.ebpf.program(SWEEPER);
         let program: Option<&RawTracePoint> = program.and_then(|program| program.try_into().ok());
         let Some(program) = program else { return false };
+        let mut args = [0; 12];
+        if !all {
+            args[..2].copy_from_slice(&[IDLE_NS, OLD_NS]);
+        }
         // At the end no hook is left that could be in the way for long.
         let tries = if all { 1000 } else { 8 };
         let mut swept = true;
         for &cpu in &self.cpus {
             let run = || {
-                program.test_run(RawTracePointRunOptions {
-                    args: [0; 12],
+                let options = RawTracePointRunOptions {
+                    args,
                     cpu: Some(cpu),
-                })
+                };
+                match program.test_run(options) {
+                    Ok(result) => result.return_value == 0,
+                    Err(error) => went_offline(&error),
+                }
             };
-            // A hook takes well under a microsecond. A CPU that has gone offline has nothing to send.
-            swept &= (0..tries).any(|_| run().map_or(true, |result| result.return_value == 0));
+            // A hook takes well under a microsecond.
+            swept &= (0..tries).any(|_| run());
         }
         swept
     }
@@ -670,14 +687,14 @@ impl Loaded {
         sum
     }
 
-    /// Detaches every probe. Rings, counters and sweepers stay usable.
+    /// Detaches every probe. Rings, counters and the sweeper stay usable.
     pub fn detach(&mut self) {
         self.links.clear();
         self.bookends.clear();
         for (name, program) in self.ebpf.programs_mut() {
             // a failure here means that it was not loaded
             let _ = match program {
-                Program::RawTracePoint(program) if !SWEEPERS.contains(&name) => program.unload(),
+                Program::RawTracePoint(program) if name != SWEEPER => program.unload(),
                 Program::KProbe(program) => program.unload(),
                 _ => Ok(()),
             };

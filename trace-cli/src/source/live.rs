@@ -17,6 +17,9 @@ const LINGER_NS: u64 = 300_000_000;
 /// From then on the pause grows with the quiet: this part of it.
 const PART: u64 = 8;
 
+/// How often, a millisecond apart, the last sweep is tried.
+const LAST_SWEEPS: u32 = 100;
+
 /// The kernel is asked this often what it did not run: one system call for each program.
 const ASK_NS: u64 = 1_000_000_000;
 
@@ -101,7 +104,13 @@ impl Live {
 
     /// The trace was [stopped](Self::stop) and is over: every slot is sent, every ring emptied.
     pub fn end<E>(&mut self, mut each: impl FnMut(Item<'_>) -> Result<(), E>) -> Result<(), E> {
-        self.loaded.sweep(true);
+        // A thread that lost its CPU inside a hook needs it first.
+        for _ in 0..LAST_SWEEPS {
+            if self.loaded.sweep(true) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
         let now = monotonic_ns();
         self.drain(now, &mut each)?;
         self.ask(now);
