@@ -162,8 +162,8 @@ impl Points {
 
 /// How a packet comes in.
 pub(super) const ARRIVAL: Points = Points::of(&[Point::Gro, Point::Backlog, Point::Receive]);
-/// Its transport protocol or its socket has it, and nobody has read it yet.
-const UNREAD: Points = Points::of(&[
+/// At or past the transport protocol: whatever comes after is no longer on its way in.
+pub(super) const TRANSPORT: Points = Points::of(&[
     Point::InLeave,
     Point::Transport,
     Point::TcpSocket,
@@ -171,15 +171,18 @@ const UNREAD: Points = Points::of(&[
     Point::Queued,
     Point::Wakeup,
     Point::TransportDone,
+    Point::Copy,
 ]);
-/// At or past the transport protocol: whatever comes after is no longer on its way in.
-pub(super) const TRANSPORT: Points = UNREAD.and(&[Point::Copy]);
-/// Given to a backlog, a socket, a queue or a driver: another CPU may go on.
-pub(super) const AWAY: Points = UNREAD.and(&[
-    Point::Backlog,
-    Point::QdiscEnqueue,
-    Point::StartXmit,
-    Point::XmitDone,
+/// After these the packet is still in the hands that then end it: of who builds it, of who cuts it into fragments
+/// (`ip_do_fragment`: they are sent before it is freed), and of who has read it.
+pub(super) const IN_HAND: Points = SENDING.and(&[
+    Point::Interrupt,
+    Point::NapiSchedule,
+    Point::Softirq,
+    Point::Poll,
+    Point::IpOutput,
+    Point::PostLeave,
+    Point::Copy,
 ]);
 /// Where the receiving socket is known, or has it.
 pub(super) const SOCKET: Points = Points::of(&[

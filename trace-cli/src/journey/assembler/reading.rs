@@ -8,7 +8,8 @@ use crate::journey::model::{Flow, JourneyId, Link, LinkKind, Outcome, Unfinished
 use crate::journey::open::{Open, Place, Side, Stamp, State};
 use crate::journey::outcome;
 use crate::journey::point::{
-    ARRIVAL, AWAY, BEGINNINGS, LOCAL_OUTPUT, OUTBOUND, Point, Points, SENDING, TRAILING, TRANSPORT,
+    ARRIVAL, BEGINNINGS, IN_HAND, LOCAL_OUTPUT, OUTBOUND, Point, Points, SENDING, TRAILING,
+    TRANSPORT,
 };
 use crate::journey::slab::{NONE, Ref};
 use trace_ebpf::{Hook, PollEvent, flags};
@@ -436,9 +437,10 @@ pub(super) fn own_time(segment: &Segment<'_>) -> u64 {
     own.unwrap_or(segment.t0)
 }
 
-/// The last entry at which a packet came back to this CPU, after a socket or a driver had it: it was read, or freed. What other
-/// CPUs did to it in between belongs before that; it may even be another packet, at the address of the one that the slot still
-/// waited for: one that was read elsewhere, and freed on the CPU that allocated it (`skb_attempt_defer_free`).
+/// The last entry at which a packet came back to this CPU, to be read or to end. What other CPUs did to it in between belongs
+/// before that: it waited for its reader, or its thread was moved. It may even be another packet, at the address of the one
+/// that the slot still waited for: one that was read elsewhere, and freed on the CPU that allocated it
+/// (`skb_attempt_defer_free`).
 pub(super) fn comes_back(segment: &Segment<'_>) -> Option<usize> {
     let (mut back, mut before) = (None, None);
     for (at, item) in segment.items().enumerate() {
@@ -446,7 +448,7 @@ pub(super) fn comes_back(segment: &Segment<'_>) -> Option<usize> {
             continue;
         };
         if matches!(hook, Hook::Copy | Hook::Consume | Hook::Drop)
-            && before.is_some_and(|p| AWAY.has(p))
+            && before.is_some_and(|p| !IN_HAND.has(p))
         {
             back = Some(at);
         }
