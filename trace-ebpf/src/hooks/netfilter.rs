@@ -27,6 +27,18 @@ fn phase_of(hook: u8) -> u8 {
     }
 }
 
+/// After which phases a hook can be entered, or left, in the same life.
+#[inline(always)]
+fn after(hook: u8, enter: bool) -> u16 {
+    match hook {
+        // whatever was known of this address is over: an earlier life, or the inside of a tunnel
+        nf::LOCAL_OUT if enter => bit(0),
+        nf::LOCAL_OUT => bit(phase::OUTPUT),
+        nf::POST_ROUTING => phase::ON_THE_WAY,
+        _ => 0,
+    }
+}
+
 /// `state->hook` of an IPv4 or IPv6 hook.
 #[inline(always)]
 unsafe fn hook_of<M: Memory>(state: *const c_void) -> Option<(u8, u8)> {
@@ -48,12 +60,7 @@ unsafe fn pass<M: Memory>(skb: *const c_void, state: *const c_void, enter: bool)
             return;
         };
         let what = Stamp {
-            after: match (enter, hook) {
-                // whatever was known of this address is over: an earlier life, or the inside of a tunnel
-                (true, nf::LOCAL_OUT) => bit(0),
-                (true, nf::POST_ROUTING) => phase::ON_THE_WAY,
-                _ => 0,
-            },
+            after: after(hook, enter),
             // either can be the first to see a packet of ours: hooks without rules are not called
             sender: hook == nf::LOCAL_OUT || hook == nf::POST_ROUTING,
             poll: hook == nf::PRE_ROUTING,
@@ -169,6 +176,7 @@ pub fn leave_call<M: Memory>(verdict: i32) {
             }
             let hook = (*call).hook as u8;
             let what = Stamp {
+                after: after(hook, false),
                 sender: hook == nf::LOCAL_OUT || hook == nf::POST_ROUTING,
                 poll: hook == nf::PRE_ROUTING,
                 ..Stamp::at(Hook::NfLeave, phase_of(hook))
