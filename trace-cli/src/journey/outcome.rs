@@ -101,9 +101,11 @@ pub(super) fn ends_unseen(open: &Open) -> bool {
     open.is_bare_tcp() && open.passed_transport()
 }
 
-/// As [`ends_unseen`], and soon: all but a FIN, which is kept until the socket is closed.
+/// As [`ends_unseen`], and soon: not a FIN, which is kept until the socket is closed, and not what lies in the backlog of a
+/// socket that a thread has in use: `tcp_probe` is passed when that is done (`release_sock`).
 pub(super) fn ends_soon(open: &Open) -> bool {
-    ends_unseen(open) && !is_bare_fin(open)
+    let backlogged = open.seen.has(Point::TcpBacklog) && !open.seen.has(Point::TcpSocket);
+    ends_unseen(open) && !is_bare_fin(open) && !backlogged
 }
 
 fn is_datagram(open: &Open) -> bool {

@@ -240,9 +240,7 @@ impl Assembler {
                 self.end(journey, Outcome::Dropped, time);
                 self.describe_drop(journey, |_| {}, time, cpu);
             }
-            Point::TransportDone
-                if outcome::ends_soon(open) && !open.seen.has(Point::TcpBacklog) =>
-            {
+            Point::TransportDone if outcome::ends_soon(open) => {
                 self.end(journey, Outcome::Consumed, time);
             }
             // GRO_MERGED, GRO_MERGED_FREE
