@@ -87,12 +87,6 @@ tests() {
 /// How a line begins that names a test which passed only when it was run again.
 const UNSTEADY: &str = "unsteady: ";
 
-/// Tests that do not pass always on a kernel line yet, and why: said at each run, and in docs/kernels.md.
-const UNMENDED: [(&[&str], &str, &str); 1] = [(
-    &["5.10", "6.1", "7.2", "7.3"],
-    "tcp::bulk_data",
-    "where TCP repeats what had arrived, the first of the two now and then ends unfinished",
-)];
 /// Guests that run at once. Each has two processors, of which it seldom uses both.
 const AT_ONCE: usize = 2;
 
@@ -249,15 +243,11 @@ fn payloads<'a>(lines: &[&'a str], filter: &[String]) -> Result<Vec<(&'a str, Pa
                  {TESTS}",
                 quoted(line)
             );
-            let mut skipped = if line == vm::DEFAULT {
+            let skipped = if line == vm::DEFAULT {
                 String::new()
             } else {
                 ONCE.map(|name| format!(" --skip {name}")).concat()
             };
-            for (_, test, why) in UNMENDED.iter().filter(|(on, ..)| on.contains(&line)) {
-                say(format!("left out on {line}: {test}: {why}"));
-                skipped.push_str(&format!(" --skip {test}"));
-            }
             let (mut runs, mut last) = (String::new(), String::new());
             for (name, path) in &tests {
                 files.push((path.clone(), format!("job/{name}")));

@@ -220,11 +220,8 @@ impl Open {
     /// Takes a stamp into leg `leg`. A stamp that is there already (context that the kernel side gave to
     /// two segments of the packet) is not taken twice.
     pub(super) fn stamp(&mut self, mut stamp: Stamp, place: Place) {
-        let known = self
-            .stamps
-            .iter()
-            .any(|s| s.point == stamp.point && s.time == stamp.time && s.leg == stamp.leg);
-        if known {
+        let same = |s: &Stamp| (s.point, s.time, s.leg) == (stamp.point, stamp.time, stamp.leg);
+        if self.ever.has(stamp.point) && self.stamps.iter().any(same) {
             return;
         }
         self.ever.insert(stamp.point);

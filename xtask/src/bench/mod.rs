@@ -88,10 +88,10 @@ pub fn bench(arguments: &Arguments) -> Result<ExitCode> {
         print("Time in eBPF programs, here", &results.hooks())?;
     }
     if chosen(Part::Rates) {
-        let plan = plan::only(
-            plan::rates(&tools.pktjourney, vm::bpftrace_command()?),
-            &arguments.tool,
-        );
+        let mut plan = plan::only(plan::rates(&tools.pktjourney), &arguments.tool);
+        if plan::has_bpftrace(&plan) {
+            plan::start_bpftrace_by(&mut plan, &vm::bpftrace_command()?);
+        }
         let said = here(&tools, &plan)?;
         let results = keep(&arguments.out, "rates", &said)?;
         print("Packets a second, here", &results.rates())?;

@@ -31,11 +31,10 @@ fn tcpdump() -> Value {
 
 const BPFTRACE: &str = "bpftrace";
 
-fn bpftrace(kind: &str, mut command: Vec<String>, script: &Path) -> Value {
-    command.push(script.to_string_lossy().into_owned());
+fn bpftrace(kind: &str, script: &Path) -> Value {
     json!({
         "name": format!("{BPFTRACE}, six {kind}"),
-        "command": command,
+        "command": [BPFTRACE, script.to_string_lossy()],
         "ready": {"says": "READY"},
     })
 }
@@ -44,6 +43,18 @@ fn bpftrace(kind: &str, mut command: Vec<String>, script: &Path) -> Value {
 pub fn has_bpftrace(plan: &Value) -> bool {
     let tools = plan["tools"].as_array();
     tools.is_some_and(|tools| tools.iter().any(|tool| tool["command"][0] == BPFTRACE))
+}
+
+/// Lets these words start bpftrace, in place of its name.
+pub fn start_bpftrace_by(plan: &mut Value, words: &[String]) {
+    let tools = plan["tools"].as_array_mut();
+    for tool in tools.into_iter().flatten() {
+        if let Some(command) = tool["command"].as_array_mut()
+            && command.first().is_some_and(|name| name == BPFTRACE)
+        {
+            command.splice(..1, words.iter().map(|word| json!(word)));
+        }
+    }
 }
 
 fn loads(udp: u64, tcp: u64, bulk: u64) -> Value {
@@ -88,7 +99,7 @@ pub fn instructions(kernel: &str) -> Value {
     let kprobe = our("latency, kprobe", "latency --json --probes kprobe");
     let in_guest = |kind, script| {
         let script = Path::new("/job").join(script);
-        bpftrace(kind, vec![BPFTRACE.to_owned()], &script)
+        bpftrace(kind, &script)
     };
     let tools = if kernel == "5.10" {
         json!([
@@ -144,8 +155,8 @@ pub fn hooks(pktjourney: &Path) -> Value {
     })
 }
 
-/// Here: all tools by turns, seven times. `other` are the words that start bpftrace.
-pub fn rates(pktjourney: &Path, other: Vec<String>) -> Value {
+/// Here: all tools by turns, seven times.
+pub fn rates(pktjourney: &Path) -> Value {
     let path = pktjourney.to_string_lossy();
     json!({
         "rounds": 7, "interleaved": true, "hooks": false,
@@ -160,7 +171,7 @@ pub fn rates(pktjourney: &Path, other: Vec<String>) -> Value {
             ours(&path, "trace, no match", "trace --json icmp"),
             ours(&path, "drops", "drops --json"),
             tcpdump(),
-            bpftrace("raw tracepoints", other, &script("six.bt")),
+            bpftrace("raw tracepoints", &script("six.bt")),
         ],
         "loads": loads(20_000, 10_000, 2_000),
     })
