@@ -49,7 +49,7 @@ pub fn has_bpftrace(plan: &Value) -> bool {
 pub fn start_bpftrace_by(plan: &mut Value, words: &[String]) {
     let tools = plan["tools"].as_array_mut();
     for tool in tools.into_iter().flatten() {
-        if let Some(command) = tool["command"].as_array_mut()
+        if let Some(command) = tool.get_mut("command").and_then(Value::as_array_mut)
             && command.first().is_some_and(|name| name == BPFTRACE)
         {
             command.splice(..1, words.iter().map(|word| json!(word)));
@@ -173,6 +173,6 @@ pub fn rates(pktjourney: &Path) -> Value {
             tcpdump(),
             bpftrace("raw tracepoints", &script("six.bt")),
         ],
-        "loads": loads(20_000, 10_000, 2_000),
+        "loads": loads(100_000, 50_000, 20_000),
     })
 }
