@@ -1,6 +1,7 @@
 //! Probes: what can be hooked ([`catalogue`]), by which kind ([`kind`]), what this kernel took of it
-//! ([`plan`]), which of it is wanted ([`stage_set`]), and the code that loads and attaches ([`loader`], [`netfilter`]).
+//! ([`plan`]), which of it is wanted ([`stage_set`]), and the code that loads and attaches ([`loader`], `attach`, `netfilter`).
 
+mod attach;
 pub mod catalogue;
 pub mod kind;
 pub mod loader;
