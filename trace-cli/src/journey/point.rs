@@ -112,10 +112,7 @@ impl Point {
 
     /// Stamped from what the CPU was doing before it had this packet in hand.
     pub(super) const fn is_poll_context(self) -> bool {
-        matches!(
-            self,
-            Self::Interrupt | Self::NapiSchedule | Self::Softirq | Self::Poll
-        )
+        POLL_CONTEXT.has(self)
     }
 }
 
@@ -135,8 +132,8 @@ impl Points {
     }
 
     /// These too.
-    const fn and(self, points: &[Point]) -> Self {
-        Self(self.0 | Self::of(points).0)
+    const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
     }
 
     pub(super) const fn insert(&mut self, point: Point) {
@@ -160,6 +157,14 @@ impl Points {
     }
 }
 
+const POLL_CONTEXT: Points = Points::of(&[
+    Point::Interrupt,
+    Point::NapiSchedule,
+    Point::Softirq,
+    Point::Poll,
+]);
+/// What the CPU or the thread did before it had the packet: these may be older than it.
+pub(super) const CONTEXT: Points = SENDING.and(POLL_CONTEXT);
 /// How a packet comes in.
 pub(super) const ARRIVAL: Points = Points::of(&[Point::Gro, Point::Backlog, Point::Receive]);
 /// At or past the transport protocol: whatever comes after is no longer on its way in.
@@ -175,15 +180,11 @@ pub(super) const TRANSPORT: Points = Points::of(&[
 ]);
 /// After these the packet is still in the hands that then end it: of who builds it, of who cuts it into fragments
 /// (`ip_do_fragment`: they are sent before it is freed), and of who has read it.
-pub(super) const IN_HAND: Points = SENDING.and(&[
-    Point::Interrupt,
-    Point::NapiSchedule,
-    Point::Softirq,
-    Point::Poll,
+pub(super) const IN_HAND: Points = CONTEXT.and(Points::of(&[
     Point::IpOutput,
     Point::PostLeave,
     Point::Copy,
-]);
+]));
 /// Where the receiving socket is known, or has it.
 pub(super) const SOCKET: Points = Points::of(&[
     Point::TcpSocket,

@@ -196,6 +196,23 @@ impl Attacher<'_> {
         let Some(program) = self.ebpf.program_mut(&name) else {
             return Err("this kind cannot tell which packet it is about".to_owned());
         };
+        let (links, watched) = (&mut self.links, &mut self.watched);
+        // aya's programs have these in common, but no trait that says so.
+        macro_rules! watch {
+            ($program:ident) => {
+                watched.add(name.clone(), $program.fd()?.as_fd())?
+            };
+        }
+        // What is loaded for one target is held by its link alone: the program is free for the next target.
+        macro_rules! link {
+            ($program:ident) => {
+                watch!($program);
+                let attached = $program.attach().and_then(|id| $program.take_link(id));
+                let unloaded = $program.unload();
+                links.push(attached?.into());
+                unloaded?;
+            };
+        }
         let result = (|| -> Result<(), ProgramError> {
             match kind {
                 Kind::TpBtf => {
@@ -204,35 +221,23 @@ impl Attacher<'_> {
                         Some((_, result)) => result?,
                         None => program.load(target, self.btf)?,
                     }
-                    self.watched.add(name.clone(), program.fd()?.as_fd())?;
-                    let attached = program.attach().and_then(|id| program.take_link(id));
-                    let unloaded = program.unload();
-                    self.links.push(attached?.into());
-                    unloaded?;
+                    link!(program);
                 }
                 Kind::Fentry => {
                     let program: &mut FEntry = program.try_into()?;
                     program.load(target, self.btf)?;
-                    self.watched.add(name.clone(), program.fd()?.as_fd())?;
-                    let attached = program.attach().and_then(|id| program.take_link(id));
-                    let unloaded = program.unload();
-                    self.links.push(attached?.into());
-                    unloaded?;
+                    link!(program);
                 }
                 Kind::Fexit => {
                     let program: &mut FExit = program.try_into()?;
                     program.load(target, self.btf)?;
-                    self.watched.add(name.clone(), program.fd()?.as_fd())?;
-                    let attached = program.attach().and_then(|id| program.take_link(id));
-                    let unloaded = program.unload();
-                    self.links.push(attached?.into());
-                    unloaded?;
+                    link!(program);
                 }
                 Kind::RawTp => {
                     let program: &mut RawTracePoint = program.try_into()?;
                     if program.fd().is_err() {
                         program.load()?;
-                        self.watched.add(name.clone(), program.fd()?.as_fd())?;
+                        watch!(program);
                     }
                     program.attach(target)?;
                 }
@@ -240,7 +245,7 @@ impl Attacher<'_> {
                     let program: &mut KProbe = program.try_into()?;
                     if program.fd().is_err() {
                         program.load()?;
-                        self.watched.add(name.clone(), program.fd()?.as_fd())?;
+                        watch!(program);
                     }
                     program.attach(target, 0)?;
                 }

@@ -32,6 +32,9 @@ const IDLE_NS: u64 = 10_000_000;
 /// … and old when it was opened so long ago: half as long as user space waits for it (`journey::assembler::Limits::hold_ns`).
 const OLD_NS: u64 = 50_000_000;
 
+/// How often a CPU is swept anew where a hook was at work.
+const TRIES: u32 = 8;
+
 /// What to load.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -303,8 +306,6 @@ impl Loaded {
         if !all {
             args[..2].copy_from_slice(&[IDLE_NS, OLD_NS]);
         }
-        // At the end no hook is left that could be in the way for long.
-        let tries = if all { 1000 } else { 8 };
         let mut swept = true;
         for &cpu in &self.cpus {
             let run = || {
@@ -318,7 +319,7 @@ impl Loaded {
                 }
             };
             // A hook takes well under a microsecond.
-            swept &= (0..tries).any(|_| run());
+            swept &= (0..TRIES).any(|_| run());
         }
         swept
     }

@@ -8,8 +8,8 @@ use crate::journey::model::{Flow, JourneyId, Link, LinkKind, Outcome, Unfinished
 use crate::journey::open::{Open, Place, Side, Stamp, State};
 use crate::journey::outcome;
 use crate::journey::point::{
-    ARRIVAL, BEGINNINGS, IN_HAND, LOCAL_OUTPUT, OUTBOUND, Point, Points, SENDING, TRAILING,
-    TRANSPORT,
+    ARRIVAL, BEGINNINGS, CONTEXT, IN_HAND, LOCAL_OUTPUT, OUTBOUND, Point, Points, SENDING,
+    TRAILING, TRANSPORT,
 };
 use crate::journey::slab::{NONE, Ref};
 use trace_ebpf::{Hook, PollEvent, flags};
@@ -417,17 +417,8 @@ impl Assembler {
 /// the thread's context before it may be older than the packet, and than its parts from other CPUs.
 pub(super) fn own_time(segment: &Segment<'_>) -> u64 {
     let own = segment.items().find_map(|item| match item {
-        Item::Stamp { hook, time, .. } => {
-            let context = matches!(
-                hook,
-                Hook::Interrupt
-                    | Hook::NapiSchedule
-                    | Hook::Softirq
-                    | Hook::Poll
-                    | Hook::Send
-                    | Hook::SocketWrite
-                    | Hook::TcpTransmit
-            );
+        Item::Stamp { hook, time, a, b } => {
+            let context = Point::of(hook, a, b).is_some_and(|p| CONTEXT.has(p));
             (!context).then_some(time)
         }
         _ => None,
