@@ -395,7 +395,8 @@ const _: () = {
 #[repr(u32)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Counter {
-    /// Segments opened.
+    /// Segments opened, without those that turned out to be left out ([`LeftOut`](Self::LeftOut)): each is sent, lost or refused
+    /// by the filter, or still in its slot.
     SegmentsOpened = 0,
     /// Segments written to the ring.
     SegmentsSent = 1,

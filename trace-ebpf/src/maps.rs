@@ -300,9 +300,23 @@ pub fn scheduled(napi: u64) -> Option<*mut Scheduled> {
 
 #[inline(always)]
 pub fn count(what: Counter) {
+    change(what, 1);
+}
+
+/// Takes back one [`count`].
+#[inline(always)]
+pub fn uncount(what: Counter) {
+    change(what, u64::MAX);
+}
+
+#[inline(always)]
+fn change(what: Counter, by: u64) {
     if let Some(counters) = COUNTERS.get_ptr_mut(0) {
         // SAFETY: `what` is below COUNTERS; the value is this CPU's own.
-        unsafe { *addr_of_mut!((*counters)[what as usize]) += 1 }
+        unsafe {
+            let counter = addr_of_mut!((*counters)[what as usize]);
+            *counter = (*counter).wrapping_add(by);
+        }
     }
 }
 

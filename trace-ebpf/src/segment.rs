@@ -29,7 +29,8 @@ mod sweep;
 pub use nested::nested;
 pub use notes::{end_poll, name_process, thread};
 use notes::{note_device, note_poll, note_sender};
-use open::{AT_DATA, WITHOUT_PACKET, open, read_again, unread};
+use open::{AT_DATA, WITHOUT_PACKET, open, read_again};
+pub use open::{read_queued, unread};
 pub use sweep::sweep;
 
 /// Where a packet is. An *opening* hook seen in a phase that cannot precede it means that the address

@@ -114,10 +114,9 @@ impl Live {
         let now = monotonic_ns();
         self.drain(now, &mut each)?;
         self.ask(now);
-        each(Item::End {
-            now,
-            counters: self.counters(),
-        })
+        let mut counters = self.counters();
+        counters[Counter::SegmentsLost as usize] += unsent(&counters);
+        each(Item::End { now, counters })
     }
 
     fn drain<E>(
@@ -150,4 +149,12 @@ impl Live {
     pub fn missed(&self) -> BTreeMap<&str, u64> {
         self.loaded.missed()
     }
+}
+
+/// Segments that no sweep could send: of a CPU that has left, or whose thread never came back to the hook it was in.
+const fn unsent(counters: &[u64; COUNTERS as usize]) -> u64 {
+    let ended = counters[Counter::SegmentsSent as usize]
+        + counters[Counter::SegmentsLost as usize]
+        + counters[Counter::Filtered as usize];
+    counters[Counter::SegmentsOpened as usize].saturating_sub(ended)
 }

@@ -14,7 +14,7 @@ use crate::{
     maps::{Cpu, facts},
     memory::{Memory, Probe},
     packet::{Packet, TCP},
-    segment::{Detail, Stamp, now, number, phase, stamp_key},
+    segment::{Detail, Stamp, now, number, phase, read_queued, slot_for, stamp_key, unread},
 };
 
 /// `tcp_v4_rcv(skb)`, `udp_rcv(skb)`, `icmp_rcv(skb)` and their IPv6 sisters.
@@ -45,7 +45,7 @@ pub fn transport_done_call<M: Memory>() {
     alone(|cpu| unsafe {
         let key = (*cpu).inside;
         (*cpu).inside = 0;
-        let slot = crate::segment::slot_for(cpu, key);
+        let slot = slot_for(cpu, key);
         if key != 0 && !slot.is_null() && is_tcp(slot) {
             done::<M>(cpu, key);
         }
@@ -144,8 +144,12 @@ pub fn queued<P: Probe>(probe: &P) {
                 hands: true,
                 ..Stamp::at(Hook::Queued, phase::SOCKET)
             };
-            let slot = crate::segment::slot_for(cpu, key);
-            if slot.is_null() || !destined::<P::Memory>(slot, sk) {
+            let slot = slot_for(cpu, key);
+            if slot.is_null() {
+                return;
+            }
+            // `udp_rcv` has pulled out the ports
+            if unread(slot) && read_queued(cpu, slot) != 0 || !destined::<P::Memory>(slot, sk) {
                 return;
             }
             let stamped = stamp_key::<P::Memory>(

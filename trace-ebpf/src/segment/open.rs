@@ -2,7 +2,7 @@
 
 use core::{
     ffi::c_void,
-    ptr::{addr_of_mut, write_volatile},
+    ptr::{addr_of_mut, read_volatile, write_volatile},
 };
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
@@ -12,8 +12,8 @@ use super::{device, notes::name_device, number};
 use crate::{
     chosen::chosen,
     filter,
-    maps::{Cpu, Slot, count},
-    memory::{Memory, Pointer},
+    maps::{Cpu, Slot, count, uncount},
+    memory::{Helper, Memory, Pointer},
     packet::{Packet, TCP},
 };
 
@@ -114,7 +114,7 @@ pub(super) unsafe fn open<M: Memory>(
 
 /// The packet's headers could not be read yet.
 #[inline(always)]
-pub(super) unsafe fn unread(slot: *const Slot) -> bool {
+pub unsafe fn unread(slot: *const Slot) -> bool {
     // SAFETY: the slot is ours.
     let flag = unsafe { (*slot).head.flags };
     flag & (flags::PACKET | flags::UNREADABLE) == flags::PACKET | flags::UNREADABLE
@@ -135,8 +135,49 @@ pub(super) unsafe fn read_again<M: Memory>(
         if !read_packet::<M>(cpu, slot, view, buffer, how & AT_DATA != 0) {
             return 0;
         }
+        u32::from(headers_known(slot))
+    }
+}
+
+/// [`read_again`], for a packet that its socket has by now: it may have been read and freed on another CPU, and its address
+/// be another packet's. What is read counts only behind the same first bytes in the same buffer.
+#[inline(never)]
+pub unsafe fn read_queued(cpu: *mut Cpu, slot: *mut Slot) -> u32 {
+    // SAFETY: the slot is ours; the helper checks each address.
+    unsafe {
+        let skb = (*slot).head.skb as *const c_void;
+        let start = addr_of_mut!((*slot).body).cast::<u64>();
+        let known = [read_volatile(start), read_volatile(start.add(1))];
+        let buffer = number(cpu, Helper::load::<Pointer>(skb, offset!(skb_head)).0);
+        if known[0] == 0 || buffer != (*slot).head.head {
+            return 0;
+        }
+        let view = Helper::view(cpu, skb);
+        let read = read_packet::<Helper>(cpu, slot, view, buffer, false);
+        if [read_volatile(start), read_volatile(start.add(1))] != known {
+            write_volatile(start, known[0]);
+            write_volatile(start.add(1), known[1]);
+            return 0;
+        }
+        if !read {
+            return 0;
+        }
+        u32::from(headers_known(slot))
+    }
+}
+
+/// The headers of an open segment have been read; whether they say that it is left out.
+#[inline(always)]
+unsafe fn headers_known(slot: *mut Slot) -> bool {
+    // SAFETY: the slot is ours.
+    unsafe {
         (*slot).head.flags &= !flags::UNREADABLE;
-        u32::from(left_out(slot))
+        let out = left_out(slot);
+        if out {
+            // what is opened is sent, lost or refused by the filter
+            uncount(Counter::SegmentsOpened);
+        }
+        out
     }
 }
 

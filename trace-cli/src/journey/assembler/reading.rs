@@ -285,7 +285,9 @@ impl Assembler {
             Point::Copy => {
                 open.receiver = pid;
                 let copy = open.stamps.iter().rev().find(|s| s.point == Point::Copy);
-                if let (Some(copy), true) = (copy, open.current_flow().is_some_and(flow::is_udp)) {
+                // Headers that a driver left in a page may never have been read.
+                let datagram = open.current_flow().is_none_or(flow::is_udp);
+                if let (Some(copy), true) = (copy, datagram) {
                     self.sockets.copied(pid, copy.time, journey);
                 }
             }
