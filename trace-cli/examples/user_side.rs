@@ -108,6 +108,7 @@ fn main() -> Result<()> {
                 while let Some(journey) = assembler.pop() {
                     journeys += 1;
                     latency.add(&journey);
+                    assembler.give_back(journey);
                 }
                 // The most open journeys, and what they then cost.
                 if assembler.open_journeys() > most {

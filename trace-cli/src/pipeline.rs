@@ -225,6 +225,7 @@ impl<S: Sink> Pipeline<S> {
             if !self.full() && selection::selects(&self.aim.selection, &journey, &self.names) {
                 self.take(&journey)?;
             }
+            self.assembler.give_back(journey);
         }
         self.done |= self.full();
         Ok(())

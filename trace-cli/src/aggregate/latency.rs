@@ -6,8 +6,6 @@
 //!
 //! Memory is bounded by the stages there are: each histogram grows with the range of its values to at most 60 kB.
 
-use std::collections::BTreeMap;
-
 use hdrhistogram::Histogram;
 
 use crate::journey::model::{Direction, Journey, Outcome, StageState};
@@ -19,20 +17,28 @@ const DIGITS: u8 = 2;
 /// Collects journeys' stages.
 #[derive(Debug, Default)]
 pub struct Latency {
-    series: BTreeMap<Key, Series>,
+    /// By [`place`]; as long as need be.
+    series: Vec<Option<Series>>,
     excluded: Excluded,
     /// The stages of the journey at hand, summed by leg.
-    scratch: Vec<(u16, Key, u64)>,
+    scratch: Vec<(u16, StageName, StageState, u64)>,
 }
 
-/// Rows come out in this order: the total last.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-struct Key {
-    direction: Direction,
-    /// Place in a packet's way in that direction; `u16::MAX` for the total.
-    rank: u16,
-    stage: Option<StageName>,
-    state: StageState,
+const DIRECTIONS: [Direction; 4] = [
+    Direction::Receive,
+    Direction::Transmit,
+    Direction::Forward,
+    Direction::Loop,
+];
+
+/// Where the figures of a direction and stage lie; of no stage, those of the total.
+const fn place(direction: Direction, stage: Option<StageName>, state: StageState) -> usize {
+    let total = StageName::ALL.len();
+    let stage = match stage {
+        Some(stage) => stage as usize,
+        None => total,
+    };
+    (direction as usize * (total + 1) + stage) * 2 + state as usize
 }
 
 #[derive(Debug)]
@@ -97,50 +103,60 @@ impl Latency {
     }
 
     fn count(&mut self, journey: &Journey) {
-        let direction = journey.direction;
-        self.scratch.clear();
+        let mut scratch = std::mem::take(&mut self.scratch);
         for stage in &journey.stages {
-            let key = Key {
-                direction,
-                rank: rank(direction, stage.name),
-                stage: Some(stage.name),
-                state: stage.state,
-            };
-            let same = self
-                .scratch
+            let same = scratch
                 .iter_mut()
-                .find(|(leg, other, _)| (*leg, other.stage) == (stage.leg, key.stage));
+                .find(|(leg, name, ..)| (*leg, *name) == (stage.leg, stage.name));
             match same {
                 // Part of the sum is a gap: so is the sum.
-                Some((_, other, ns)) => {
-                    other.state = other.state.max(stage.state);
+                Some((_, _, state, ns)) => {
+                    *state = (*state).max(stage.state);
                     *ns += stage.ns;
                 }
-                None => self.scratch.push((stage.leg, key, stage.ns)),
+                None => scratch.push((stage.leg, stage.name, stage.state, stage.ns)),
             }
         }
-        for (_, key, ns) in &self.scratch {
-            self.series.entry(*key).or_default().add(*ns);
+        let direction = journey.direction;
+        for (_, stage, state, ns) in scratch.drain(..) {
+            self.series(direction, Some(stage), state).add(ns);
         }
-        let total = Key {
-            direction,
-            rank: u16::MAX,
-            stage: None,
-            state: StageState::Measured,
-        };
-        self.series.entry(total).or_default().add(journey.total);
+        self.scratch = scratch;
+        self.series(direction, None, StageState::Measured)
+            .add(journey.total);
+    }
+
+    fn series(
+        &mut self,
+        direction: Direction,
+        stage: Option<StageName>,
+        state: StageState,
+    ) -> &mut Series {
+        let place = place(direction, stage, state);
+        if self.series.len() <= place {
+            self.series.resize_with(place + 1, || None);
+        }
+        self.series[place].get_or_insert_default()
     }
 
     /// The figures: by direction, in a packet's order, each direction's total last.
     pub fn rows(&self) -> Vec<LatencyRow> {
-        let mut totals: BTreeMap<Direction, u128> = BTreeMap::new();
-        for (key, series) in self.series.iter().filter(|(key, _)| key.stage.is_none()) {
-            totals.insert(key.direction, series.sum);
+        let at =
+            |direction, stage, state| self.series.get(place(direction, stage, state))?.as_ref();
+        let mut rows = Vec::new();
+        for direction in DIRECTIONS {
+            let total = at(direction, None, StageState::Measured).map_or(0, |series| series.sum);
+            let stages = StageName::ALL.iter().copied().map(Some);
+            for stage in stages.chain([None]) {
+                for state in [StageState::Measured, StageState::Gap] {
+                    if let Some(series) = at(direction, stage, state) {
+                        rows.push(series.row(direction, stage, state, total));
+                    }
+                }
+            }
         }
-        self.series
-            .iter()
-            .map(|(key, series)| series.row(*key, totals.get(&key.direction).copied().unwrap_or(0)))
-            .collect()
+        rows.sort_by_key(|row| (row.direction, rank(row.direction, row.stage), row.state));
+        rows
     }
 
     /// What was left out.
@@ -170,12 +186,18 @@ impl Series {
         self.max = self.max.max(ns);
     }
 
-    fn row(&self, key: Key, total: u128) -> LatencyRow {
+    fn row(
+        &self,
+        direction: Direction,
+        stage: Option<StageName>,
+        state: StageState,
+        total: u128,
+    ) -> LatencyRow {
         let quantile = |q| self.histogram.value_at_quantile(q).min(self.max);
         LatencyRow {
-            direction: key.direction,
-            stage: key.stage,
-            state: key.state,
+            direction,
+            stage,
+            state,
             count: self.histogram.len(),
             p50_ns: quantile(0.5),
             p90_ns: quantile(0.9),
@@ -199,19 +221,20 @@ fn share(part: u128, whole: u128) -> f64 {
     part as f64 / whole as f64
 }
 
-/// A stage's place in the way of a packet of that direction: what is sent goes out before it comes in.
-fn rank(direction: Direction, stage: StageName) -> u16 {
+/// A stage's place in the way of a packet of that direction: what is sent goes out before it comes in. The total is last.
+fn rank(direction: Direction, stage: Option<StageName>) -> usize {
     let outbound = matches!(direction, Direction::Transmit | Direction::Loop);
-    let place = |stage: StageName| StageName::ALL.iter().position(|&s| s == stage).unwrap_or(0);
-    let (here, first_out) = (place(stage), place(StageName::Send));
-    let rank = match stage {
+    let Some(stage) = stage else {
+        return usize::MAX;
+    };
+    let (here, first_out) = (stage as usize, StageName::Send as usize);
+    match stage {
         // After OUTPUT, where it is decided again.
-        StageName::Routing if outbound => 2 * (place(StageName::Output) - first_out) + 1,
+        StageName::Routing if outbound => 2 * (StageName::Output as usize - first_out) + 1,
         _ if outbound && here >= first_out => 2 * (here - first_out),
         _ if outbound => 2 * (here + StageName::ALL.len()),
         _ => 2 * here,
-    };
-    u16::try_from(rank).unwrap_or(u16::MAX - 1)
+    }
 }
 
 #[cfg(test)]
@@ -342,10 +365,14 @@ mod tests {
             StageName::Completion,
             StageName::Ip,
         ];
-        let ranks: Vec<_> = order.iter().map(|&s| rank(Direction::Loop, s)).collect();
+        let ranks: Vec<_> = order
+            .iter()
+            .map(|&s| rank(Direction::Loop, Some(s)))
+            .collect();
         assert!(ranks.is_sorted_by(|a, b| a < b), "{ranks:?}");
         assert!(
-            rank(Direction::Receive, StageName::Ip) < rank(Direction::Receive, StageName::Routing)
+            rank(Direction::Receive, Some(StageName::Ip))
+                < rank(Direction::Receive, Some(StageName::Routing))
         );
     }
 

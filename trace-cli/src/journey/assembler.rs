@@ -27,11 +27,13 @@ use super::model::{Journey, Ledger, Losses, Unfinished};
 use super::names::Names;
 use super::open::{Place, Stamp};
 use super::outcome;
+use super::point::Point;
 use super::polls::Polls;
 use super::probed::Probed;
 use super::reorder::{Bucket, Due, Event, Hold};
 use super::slab::{Ref, Slab};
 use super::sockets::Sockets;
+use super::stages::Builder;
 
 /// How long a TCP segment without payload may be silent, once it reached its transport, before it counts
 /// as used up.
@@ -90,6 +92,9 @@ pub struct Assembler {
     out: VecDeque<Journey>,
     /// Memory of journeys that are gone, for new ones.
     spare: Vec<(Vec<Stamp>, Vec<Place>)>,
+    timelines: Builder,
+    /// … and of segments that were read.
+    context: Vec<(Point, u64)>,
     last_id: u64,
     /// Stream time.
     now: u64,
@@ -120,6 +125,8 @@ impl Assembler {
             lingering: VecDeque::new(),
             out: VecDeque::new(),
             spare: Vec::new(),
+            timelines: Builder::default(),
+            context: Vec::new(),
             last_id: 0,
             now: 0,
             watermark: 0,
@@ -218,6 +225,11 @@ impl Assembler {
     /// The next finished journey.
     pub fn pop(&mut self) -> Option<Journey> {
         self.out.pop_front()
+    }
+
+    /// Takes a journey's memory back, for the next one.
+    pub fn give_back(&mut self, journey: Journey) {
+        self.timelines.give_back(journey.legs, journey.stages);
     }
 
     /// The balance of all journeys given out so far.

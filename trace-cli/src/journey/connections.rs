@@ -8,6 +8,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 
+use foldhash::fast::RandomState;
+
 use super::model::Flow;
 
 /// Connections remembered; the oldest are forgotten.
@@ -58,7 +60,8 @@ impl Key {
 /// Sockets by connection.
 #[derive(Default, Debug)]
 pub(super) struct Connections {
-    sockets: HashMap<Key, u64>,
+    /// Other hosts choose addresses and ports: the hash is keyed.
+    sockets: HashMap<Key, u64, RandomState>,
     by_age: VecDeque<Key>,
 }
 

@@ -3,7 +3,7 @@
 //! Times are CLOCK_MONOTONIC nanoseconds, durations nanoseconds, lengths bytes. Sinks turn these
 //! types into text or JSON; nothing here knows how.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use super::stage::StageName;
 
@@ -196,8 +196,8 @@ pub struct Process {
     pub pid: u32,
     /// Process id; 0 when not known.
     pub tgid: u32,
-    /// `comm`, empty when not known.
-    pub name: String,
+    /// `comm`, empty when not known; one for all journeys of the thread.
+    pub name: Arc<str>,
 }
 
 /// The NAPI poll that brought a packet to a leg.

@@ -1,6 +1,6 @@
 //! Process names, so that a journey can say who sent and who read it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::decode::ProcessRecord;
 
@@ -11,11 +11,11 @@ const LIMIT: usize = 65_536;
 
 /// What is known of threads.
 #[derive(Default, Debug)]
-pub(super) struct Names(BTreeMap<u32, (u32, String)>);
+pub(super) struct Names(BTreeMap<u32, (u32, Arc<str>)>);
 
 impl Names {
     pub(super) fn learn(&mut self, record: ProcessRecord) {
-        self.0.insert(record.pid, (record.tgid, record.name));
+        self.0.insert(record.pid, (record.tgid, record.name.into()));
         if self.0.len() > LIMIT {
             self.0.pop_first();
         }

@@ -14,12 +14,13 @@ use super::point::{ARRIVAL, INBOUND, LOCAL_OUTPUT, OUTBOUND, Point, Points, SEND
 use super::probed::Probed;
 use super::stage::StageName;
 
+/// Timelines' memory that is kept.
+const SPARE: usize = 4096;
+
 /// A journey's timeline.
 #[derive(Debug)]
 pub(super) struct Timeline {
     pub legs: Vec<Leg>,
-    /// Leg numbers as in stamps, and their index in `legs`.
-    pub leg_index: Vec<(u8, u16)>,
     pub stages: Vec<Stage>,
     pub start: u64,
     pub total: u64,
@@ -27,86 +28,115 @@ pub(super) struct Timeline {
     pub lost: bool,
 }
 
-/// Builds the timeline of `open`, which ended with `outcome`.
-pub(super) fn timeline(open: &Open, outcome: Outcome, probed: Probed) -> Timeline {
-    let stamps = chosen(open);
-    let legs = legs(open, &stamps, outcome);
-    let stages = stages(open, &stamps, &legs.1, probed);
-    let lost = stamps.windows(2).any(|pair| match pair {
-        [from, to] => is_loss(open, from, to, probed),
-        _ => false,
-    });
-    let start = stamps.first().map_or(0, |s| s.time);
-    let total = stamps.last().map_or(0, |s| s.time) - start;
-    debug_assert_eq!(stages.iter().map(|s| s.ns).sum::<u64>(), total);
-    Timeline {
-        legs: legs.0,
-        leg_index: legs.1,
-        stages,
-        start,
-        total,
-        lost,
-    }
+/// Builds timelines, in memory that is used again.
+#[derive(Default, Debug)]
+pub(super) struct Builder {
+    /// Of the journey at hand: its stamps in order, and those of them that count.
+    ordered: Vec<Stamp>,
+    chosen: Vec<Stamp>,
+    /// Leg numbers as in stamps, and their index in [`Timeline::legs`].
+    leg_index: Vec<(u8, u16)>,
+    spare: Vec<(Vec<Leg>, Vec<Stage>)>,
 }
 
-/// The stage that a packet was in at its end: what its last stamp before opened.
-pub(super) fn stage_at_end(open: &Open, probed: Probed) -> StageName {
-    let stamps = chosen(open);
-    let end = stamps
-        .iter()
-        .rposition(|s| matches!(s.point, Point::Drop | Point::Consume))
-        .unwrap_or(stamps.len());
-    match (
-        end.checked_sub(1).and_then(|i| stamps.get(i)),
-        stamps.get(end),
-    ) {
-        (Some(before), Some(last)) => name(open, &stamps, before, last, probed),
-        // Seen for the first time when it was dropped.
-        _ => StageName::Receive,
-    }
-}
-
-/// The stamps that count, in order of legs and time; times never run backwards.
-fn chosen(open: &Open) -> Vec<Stamp> {
-    let end = match open.state {
-        State::Ended { time, .. } => time,
-        State::Open => u64::MAX,
-    };
-    let mut all: Vec<Stamp> = Vec::with_capacity(open.stamps.len());
-    all.extend(open.stamps.iter().filter(|s| s.time <= end));
-    // Sending comes from the thread's context, before the first stamp of the packet: for equal times
-    // the order of a packet's way decides.
-    all.sort_by_key(|s| (s.leg, s.time));
-
-    let mut out: Vec<Stamp> = Vec::with_capacity(all.len());
-    for leg in all.chunk_by(|a, b| a.leg == b.leg) {
-        let own = |s: &&Stamp| !s.point.is_poll_context();
-        let first = leg.iter().find(own).map_or(u64::MAX, |s| s.time);
-        // What the CPU before still stamped when the packet was already here.
-        while out.len() > 1 && out.last().is_some_and(|s| s.time > first) {
-            out.pop();
+impl Builder {
+    /// Builds the timeline of `open`, which ended with `outcome`.
+    pub(super) fn timeline(&mut self, open: &Open, outcome: Outcome, probed: Probed) -> Timeline {
+        let (mut legs, mut stages) = self.spare.pop().unwrap_or_default();
+        self.choose(open);
+        let stamps = &self.chosen;
+        find_legs(open, stamps, outcome, &mut legs, &mut self.leg_index);
+        find_stages(open, stamps, &self.leg_index, probed, &mut stages);
+        let lost = stamps.windows(2).any(|pair| match pair {
+            [from, to] => is_loss(open, from, to, probed),
+            _ => false,
+        });
+        let start = stamps.first().map_or(0, |s| s.time);
+        let total = stamps.last().map_or(0, |s| s.time) - start;
+        debug_assert_eq!(stages.iter().map(|s| s.ns).sum::<u64>(), total);
+        Timeline {
+            legs,
+            stages,
+            start,
+            total,
+            lost,
         }
-        let handed_over = leg
+    }
+
+    /// Index of a leg of the last timeline, by its number in stamps.
+    pub(super) fn leg(&self, number: u8) -> Option<u16> {
+        leg(&self.leg_index, number)
+    }
+
+    /// The stage that a packet was in at its end: what its last stamp before opened.
+    pub(super) fn stage_at_end(&mut self, open: &Open, probed: Probed) -> StageName {
+        self.choose(open);
+        let stamps = &self.chosen;
+        let end = stamps
             .iter()
-            .find(own)
-            .is_some_and(|s| s.point == Point::Backlog);
-        // veth_xmit and loopback_xmit return after they passed the packet on: only where it then waits
-        // for a poll without netif_rx (veth with NAPI) does the return say something.
-        while handed_over && out.last().is_some_and(|s| s.point == Point::XmitDone) {
-            out.pop();
+            .rposition(|s| matches!(s.point, Point::Drop | Point::Consume))
+            .unwrap_or(stamps.len());
+        match (
+            end.checked_sub(1).and_then(|i| stamps.get(i)),
+            stamps.get(end),
+        ) {
+            (Some(before), Some(last)) => name(open, stamps, before, last, probed),
+            // Seen for the first time when it was dropped.
+            _ => StageName::Receive,
         }
-        choose_in_leg(open, leg, &mut out);
     }
-    // Seen once, by a stamp that opens no stage.
-    if out.is_empty() {
-        out.extend(all.first().or(open.stamps.first()));
+
+    /// A timeline's memory, for the next one.
+    pub(super) fn give_back(&mut self, mut legs: Vec<Leg>, mut stages: Vec<Stage>) {
+        if self.spare.len() < SPARE {
+            legs.clear();
+            stages.clear();
+            self.spare.push((legs, stages));
+        }
     }
-    let mut floor = 0;
-    for stamp in &mut out {
-        stamp.time = stamp.time.max(floor);
-        floor = stamp.time;
+
+    /// The stamps that count, in order of legs and time; times never run backwards.
+    fn choose(&mut self, open: &Open) {
+        let end = match open.state {
+            State::Ended { time, .. } => time,
+            State::Open => u64::MAX,
+        };
+        let (all, out) = (&mut self.ordered, &mut self.chosen);
+        all.clear();
+        out.clear();
+        all.extend(open.stamps.iter().filter(|s| s.time <= end));
+        // Sending comes from the thread's context, before the first stamp of the packet: for equal times
+        // the order of a packet's way decides.
+        all.sort_by_key(|s| (s.leg, s.time));
+
+        for leg in all.chunk_by(|a, b| a.leg == b.leg) {
+            let own = |s: &&Stamp| !s.point.is_poll_context();
+            let first = leg.iter().find(own).map_or(u64::MAX, |s| s.time);
+            // What the CPU before still stamped when the packet was already here.
+            while out.len() > 1 && out.last().is_some_and(|s| s.time > first) {
+                out.pop();
+            }
+            let handed_over = leg
+                .iter()
+                .find(own)
+                .is_some_and(|s| s.point == Point::Backlog);
+            // veth_xmit and loopback_xmit return after they passed the packet on: only where it then waits
+            // for a poll without netif_rx (veth with NAPI) does the return say something.
+            while handed_over && out.last().is_some_and(|s| s.point == Point::XmitDone) {
+                out.pop();
+            }
+            choose_in_leg(open, leg, out);
+        }
+        // Seen once, by a stamp that opens no stage.
+        if out.is_empty() {
+            out.extend(all.first().or(open.stamps.first()));
+        }
+        let mut floor = 0;
+        for stamp in out {
+            stamp.time = stamp.time.max(floor);
+            floor = stamp.time;
+        }
     }
-    out
 }
 
 /// Leaves out stamps of one leg that would name a span wrongly.
@@ -189,9 +219,14 @@ fn is_last_copy(open: &Open, later: &[Stamp]) -> bool {
 }
 
 /// The legs, and for each stamp's leg number its index.
-fn legs(open: &Open, stamps: &[Stamp], outcome: Outcome) -> (Vec<Leg>, Vec<(u8, u16)>) {
-    let mut legs: Vec<Leg> = Vec::new();
-    let mut index = Vec::new();
+fn find_legs(
+    open: &Open,
+    stamps: &[Stamp],
+    outcome: Outcome,
+    legs: &mut Vec<Leg>,
+    index: &mut Vec<(u8, u16)>,
+) {
+    index.clear();
     for leg in stamps.chunk_by(|a, b| a.leg == b.leg) {
         let points = leg.iter().fold(Points::default(), |mut all, s| {
             all.insert(s.point);
@@ -252,7 +287,10 @@ fn legs(open: &Open, stamps: &[Stamp], outcome: Outcome) -> (Vec<Leg>, Vec<(u8, 
             };
         }
     }
-    (legs, index)
+}
+
+fn leg(index: &[(u8, u16)], number: u8) -> Option<u16> {
+    index.iter().find(|l| l.0 == number).map(|l| l.1)
 }
 
 /// The whole journey's direction.
@@ -268,15 +306,20 @@ pub(super) fn direction(legs: &[Leg]) -> Direction {
     }
 }
 
-fn stages(open: &Open, stamps: &[Stamp], legs: &[(u8, u16)], probed: Probed) -> Vec<Stage> {
-    let mut out: Vec<Stage> = Vec::with_capacity(stamps.len());
+fn find_stages(
+    open: &Open,
+    stamps: &[Stamp],
+    legs: &[(u8, u16)],
+    probed: Probed,
+    out: &mut Vec<Stage>,
+) {
     for pair in stamps.windows(2) {
         let [from, to] = pair else { continue };
         let name = name(open, stamps, from, to, probed);
         // The wait for the next leg's poll is the next leg's.
         let waits = from.point == Point::XmitDone && to.leg != from.leg;
         let number = if waits { to.leg } else { from.leg };
-        let leg = legs.iter().find(|l| l.0 == number).map_or(0, |l| l.1);
+        let leg = leg(legs, number).unwrap_or(0);
         let state = if is_gap(open, from, to, probed) {
             StageState::Gap
         } else {
@@ -298,7 +341,6 @@ fn stages(open: &Open, stamps: &[Stamp], legs: &[(u8, u16)], probed: Probed) -> 
             }),
         }
     }
-    out
 }
 
 /// The name of the span from one stamp to the next.

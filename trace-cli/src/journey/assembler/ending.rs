@@ -114,7 +114,7 @@ impl Assembler {
         let Some(open) = self.slab.get_mut(journey) else {
             return;
         };
-        let stage = stages::stage_at_end(open, probed);
+        let stage = self.timelines.stage_at_end(open, probed);
         let drop = open.extra().drop.get_or_insert(Drop {
             reason: None,
             location: 0,
@@ -147,14 +147,14 @@ impl Assembler {
     }
 
     /// The journey, and whether a part in its middle was lost.
-    pub(super) fn build(&self, open: &mut Open) -> (Journey, bool) {
+    pub(super) fn build(&mut self, open: &mut Open) -> (Journey, bool) {
         let outcome = open
             .outcome()
             .unwrap_or(Outcome::Unfinished(Unfinished::TraceEnded));
-        let timeline = stages::timeline(open, outcome, self.probed);
+        let timeline = self.timelines.timeline(open, outcome, self.probed);
         let extra = open.extra.take().map(|extra| *extra).unwrap_or_default();
         let polls = extra.polls.into_iter().filter_map(|(leg, mut poll)| {
-            poll.leg = timeline.leg_index.iter().find(|l| l.0 == leg)?.1;
+            poll.leg = self.timelines.leg(leg)?;
             Some(poll)
         });
         let journey = Journey {

@@ -52,7 +52,7 @@ impl Assembler {
             },
             journey: self.by_skb.get(&segment.skb).copied(),
             stamped: None,
-            context: Vec::new(),
+            context: std::mem::take(&mut self.context),
             poll: None,
             sender: 0,
             began: false,
@@ -114,6 +114,8 @@ impl Assembler {
         if let Some(journey) = reading.journey {
             self.settle(journey, segment, reading.began);
         }
+        reading.context.clear();
+        self.context = reading.context;
     }
 
     /// One stamp of the packet itself.

@@ -231,7 +231,7 @@ fn drop_detail<'a>(drop: &'a Drop, names: &'a Dictionary, stacks: bool) -> DropD
 
 fn process<'a>(process: &'a Process, names: &'a Dictionary) -> ProcessRecord<'a> {
     let known = names.thread(process.pid);
-    let name = Some(process.name.as_str()).filter(|name| !name.is_empty());
+    let name = Some(&*process.name).filter(|name| !name.is_empty());
     ProcessRecord {
         pid: [Some(process.tgid), known.map(|t| t.tgid)]
             .into_iter()

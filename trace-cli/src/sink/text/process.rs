@@ -7,7 +7,7 @@ use crate::journey::model::Process;
 /// Name and process id; the thread's, when the process's is not known.
 pub(super) fn process(process: &Process, names: &Dictionary) -> String {
     let known = names.thread(process.pid);
-    let name = match (process.name.as_str(), known) {
+    let name = match (&*process.name, known) {
         ("", Some(thread)) => thread.name.as_str(),
         ("", None) => "?",
         (name, _) => name,
