@@ -571,10 +571,15 @@ fn out_swallowed(open: &Open, a: Point, b: Point, probed: Probed) -> bool {
         (Point::OutLeave | Point::FwdLeave, Point::PostEnter) => false,
         (Point::PostLeave, Point::DevQueue) => false,
         _ => {
+            // A thread that loses its CPU right after __ip_local_out finds its note of that on none: what is looked at by
+            // OUTPUT came by there all the same.
+            let noted =
+                sends && a < Point::IpOutput && matches!(b, Point::OutEnter | Point::OutLeave);
             let unseen = passes(Point::SocketWrite, Hook::SocketWrite)
                 || passes(Point::Neighbour, Hook::Neighbour)
                 || passes(Point::IpOutput, Hook::IpOutput);
-            sends && unseen
+            noted
+                || sends && unseen
                 || tcp && passes(Point::TcpTransmit, Hook::TcpTransmit)
                 || passes(Point::DevQueue, Hook::DevQueue) && b != Point::Neighbour
                 || b == Point::XmitDone && a != Point::StartXmit && !probed.has(Hook::StartXmit)

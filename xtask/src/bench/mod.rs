@@ -1,5 +1,5 @@
-//! `cargo xtask bench`: what tracing costs, beside nothing, beside a floor that only reads the clock, and beside other tools. Traffic and
-//! tools are run by `trace-cli/examples/cost`; here it is told what to do, and what it says becomes tables.
+//! `cargo xtask bench`: what tracing costs, beside nothing, beside a floor that only reads the clock, and beside other tools. What
+//! measures are the examples of `trace-cli`; here they are told what to do, and what they say becomes tables.
 
 mod plan;
 mod results;
@@ -29,7 +29,7 @@ const ACCEPTED: &str = "docs/performance.json";
 /// What `cargo xtask bench` takes.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// What to measure; all when none is named. `hooks` and `rates` need root and measure this machine
+    /// What to measure; all when none is named. All but `instructions` and `user-side` need root; they measure this machine
     #[arg(value_enum)]
     parts: Vec<Part>,
     /// The guests' kernel lines, for `instructions`
@@ -57,13 +57,71 @@ enum Part {
     Hooks,
     /// Packets a second here, the tools by turns; records and bytes a packet
     Rates,
+    /// Segments a second through decode, assembler and latency table; memory for each open journey
+    UserSide,
+    /// Start, stop, and nothing to do
+    StartStop,
+    /// The ledger at the highest rate, and with the reader stopped
+    Overload,
 }
+
+impl Part {
+    const ALL: [Self; 6] = [
+        Self::Instructions,
+        Self::Hooks,
+        Self::Rates,
+        Self::UserSide,
+        Self::StartStop,
+        Self::Overload,
+    ];
+
+    /// The example that measures it.
+    const fn example(self) -> &'static str {
+        match self {
+            Self::Instructions | Self::Hooks | Self::Rates => "cost",
+            Self::UserSide => "user_side",
+            Self::StartStop => "start_stop_idle",
+            Self::Overload => "overload",
+        }
+    }
+}
+
+/// What an example says of itself that becomes a column, and the column's head.
+type Column = (&'static str, &'static str);
+
+const USER_SIDE: [Column; 4] = [
+    ("open", "open journeys"),
+    ("segments_per_second", "segments a second"),
+    ("bytes_per_open_journey", "bytes for each open journey"),
+    ("peak_bytes", "bytes at most"),
+];
+const START_STOP: [Column; 6] = [
+    ("start_ms", "start, ms"),
+    ("stop_ms", "stop, ms"),
+    ("idle_seconds", "idle for, s"),
+    ("cpu_ms", "CPU time meanwhile, ms"),
+    ("wakeups", "wake-ups"),
+    ("program_ms", "in eBPF programs, ms"),
+];
+const OVERLOAD: [Column; 11] = [
+    ("command", "command"),
+    ("asleep", "stopped"),
+    ("sent", "sent"),
+    ("per_second", "a second"),
+    ("read", "read"),
+    ("seen", "`seen`"),
+    ("delivered", "`delivered`"),
+    ("dropped", "`dropped`"),
+    ("lost", "`lost`"),
+    ("balances", "balances"),
+    ("peak_kib", "memory at most, KiB"),
+];
 
 /// Measures, prints the tables, and compares.
 pub fn bench(arguments: &Arguments) -> Result<ExitCode> {
-    let chosen = |part| arguments.parts.is_empty() || arguments.parts.contains(&part);
+    let chosen = |part: Part| arguments.parts.is_empty() || arguments.parts.contains(&part);
     fs::create_dir_all(&arguments.out)?;
-    let tools = Tools::build()?;
+    let tools = Tools::build(Part::ALL.into_iter().filter(|&part| chosen(part)))?;
     let mut accepted = accepted()?;
     let mut worse = Vec::new();
     if chosen(Part::Instructions) {
@@ -98,6 +156,22 @@ pub fn bench(arguments: &Arguments) -> Result<ExitCode> {
         print("Start and stop, here", &results.starts())?;
         print("Sent to user space a packet", &results.rings())?;
     }
+    for (part, title, columns) in [
+        (Part::UserSide, "User side", &USER_SIDE[..]),
+        (
+            Part::StartStop,
+            "Start, stop, and nothing to do, here",
+            &START_STOP,
+        ),
+        (Part::Overload, "At the highest rate, here", &OVERLOAD),
+    ] {
+        if chosen(part) {
+            let said = tools.measure(part)?;
+            let path = arguments.out.join(part.example()).with_extension("jsonl");
+            fs::write(&path, &said).with_context(|| format!("cannot write {}", path.display()))?;
+            print(title, &results::columns(&said, columns)?)?;
+        }
+    }
     if arguments.accept {
         let path = util::workspace().join(ACCEPTED);
         fs::write(&path, format!("{:#}\n", accepted))?;
@@ -122,28 +196,32 @@ fn merge(accepted: &mut Value, rows: Value) {
 /// What is measured, and what measures it.
 struct Tools {
     pktjourney: PathBuf,
-    cost: PathBuf,
+    examples: PathBuf,
 }
 
 impl Tools {
-    fn build() -> Result<Self> {
-        say("building pktjourney and the example that measures it (release)");
-        run(util::cargo().args([
-            "build",
-            "--release",
-            "--quiet",
-            "--package",
-            "trace-cli",
-            "--bin",
-            "pktjourney",
-            "--example",
-            "cost",
-        ]))?;
+    fn build(parts: impl Iterator<Item = Part>) -> Result<Self> {
+        say("building pktjourney and what measures it (release)");
+        let mut build = util::cargo();
+        build.args(["build", "--release", "--quiet", "--package", "trace-cli"]);
+        build.args(["--bin", "pktjourney"]);
+        for part in parts {
+            build.args(["--example", part.example()]);
+        }
+        run(&mut build)?;
         let release = util::target_dir()?.join("release");
         Ok(Self {
             pktjourney: release.join("pktjourney"),
-            cost: release.join("examples/cost"),
+            examples: release.join("examples"),
         })
+    }
+
+    /// What the part's example says, a JSON object a line.
+    fn measure(&self, part: Part) -> Result<String> {
+        if part != Part::UserSide && !util::root() {
+            bail!("eBPF programs are loaded and namespaces made: this needs root");
+        }
+        util::output(&mut Command::new(self.examples.join(part.example())))
     }
 }
 
@@ -161,7 +239,7 @@ fn in_guest(kernel: &str, tools: &Tools, plan: &Value) -> Result<String> {
     let text = plan.to_string();
     let mut files = vec![
         (tools.pktjourney.clone(), "usr/bin/pktjourney".to_owned()),
-        (tools.cost.clone(), "usr/bin/cost".to_owned()),
+        (tools.examples.join("cost"), "usr/bin/cost".to_owned()),
     ];
     let mut others = Vec::new();
     if plan::has_bpftrace(plan) {
@@ -194,7 +272,7 @@ fn here(tools: &Tools, plan: &Value) -> Result<String> {
     if !util::root() {
         bail!("eBPF programs are loaded and namespaces made: this needs root");
     }
-    let mut child = Command::new(&tools.cost)
+    let mut child = Command::new(tools.examples.join("cost"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

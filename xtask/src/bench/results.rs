@@ -229,6 +229,42 @@ impl Results {
     }
 }
 
+/// A row for each JSON object, with what it says under these names.
+pub fn columns(said: &str, columns: &[(&str, &str)]) -> Result<String> {
+    let heads: Vec<&str> = columns.iter().map(|(_, head)| *head).collect();
+    let mut table = format!(
+        "| {} |\n|{}\n",
+        heads.join(" | "),
+        "---|".repeat(heads.len())
+    );
+    for line in said.lines() {
+        let row: Value = serde_json::from_str(line).context("a result")?;
+        let cells: Vec<String> = columns.iter().map(|(key, _)| cell(&row[*key])).collect();
+        let _ = writeln!(table, "| {} |", cells.join(" | "));
+    }
+    Ok(table)
+}
+
+/// Of several values, the range.
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Array(all) => {
+            let mut all: Vec<f64> = all.iter().filter_map(Value::as_f64).collect();
+            all.sort_by(f64::total_cmp);
+            match (all.first(), all.last()) {
+                (Some(least), Some(most)) => format!("{least} to {most}"),
+                _ => String::new(),
+            }
+        }
+        Value::Bool(yes) => if *yes { "yes" } else { "no" }.to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Number(number) if number.is_f64() => {
+            format!("{:.1}", number.as_f64().unwrap_or(f64::NAN))
+        }
+        other => other.to_string(),
+    }
+}
+
 /// Rows that cost more than accepted.
 pub fn worse(name: &str, accepted: &Value, now: &Value, tolerance: f64) -> Vec<String> {
     let mut worse = Vec::new();
