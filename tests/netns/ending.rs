@@ -136,7 +136,7 @@ fn a_closed_pipe_ends_it_quietly() -> Result<(), LabError> {
     schema::check_line(&first);
     let programs = programs_of(child.id());
     // The reader is gone: the next line meets a closed pipe.
-    let deadline = Instant::now() + patience(10);
+    let deadline = Instant::now() + patience(60);
     while child.try_wait().expect("wait").is_none() && Instant::now() < deadline {
         flow.deliver(10, 100)?;
         thread::sleep(Duration::from_millis(50));

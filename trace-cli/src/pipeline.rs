@@ -153,7 +153,8 @@ impl<S: Sink> Pipeline<S> {
                     Ok(record) => self.record(record),
                     Err(_) => self.assembler.push_damaged(),
                 }
-                Ok(())
+                // More than may be held: what is oldest is done, and must not pile up until the next tick.
+                self.give()
             }
             Item::Names(text) => {
                 // written by ourselves; one that cannot be read takes only names away
@@ -183,7 +184,8 @@ impl<S: Sink> Pipeline<S> {
             Item::Tick { now, counters } => {
                 self.assembler.set_counters(KernelCounters(counters));
                 self.assembler.tick(now);
-                self.give(now)?;
+                self.last = now;
+                self.give()?;
                 let first = *self.first.get_or_insert(now);
                 if let Some(duration) = self.aim.duration {
                     self.done |= now.saturating_sub(first) >= duration.as_nanos() as u64;
@@ -193,7 +195,8 @@ impl<S: Sink> Pipeline<S> {
             Item::End { now, counters } => {
                 self.assembler.set_counters(KernelCounters(counters));
                 self.assembler.finish(now);
-                self.give(now)
+                self.last = now;
+                self.give()
             }
         }
     }
@@ -216,8 +219,7 @@ impl<S: Sink> Pipeline<S> {
         self.assembler.push(record);
     }
 
-    fn give(&mut self, now: u64) -> io::Result<()> {
-        self.last = now;
+    fn give(&mut self) -> io::Result<()> {
         while let Some(mut journey) = self.assembler.pop() {
             if let Some(drop) = &mut journey.drop {
                 place::refine(drop, &self.names);

@@ -101,6 +101,8 @@ pub struct Loaded {
     pub plan: Plan,
     /// One ring for each CPU.
     pub rings: Vec<RingBuf<MapData>>,
+    /// Size of each, bytes.
+    pub ring_bytes: u32,
     ebpf: Ebpf,
     log: Option<EbpfLogger<ToStderr>>,
     cpus: Vec<u32>,
@@ -163,6 +165,7 @@ pub fn load(options: &Options) -> Result<Loaded, Error> {
         plan,
         log,
         rings,
+        ring_bytes: options.ring_bytes,
         ebpf,
         cpus,
         links,

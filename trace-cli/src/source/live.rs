@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, io, os::fd::AsRawFd as _, time::Duration};
 
+use aya::maps::RingBuf;
 use rustix::event::epoll;
 use tokio::io::unix::AsyncFd;
 use trace_ebpf::{COUNTERS, Counter};
@@ -19,6 +20,12 @@ const PART: u64 = 8;
 
 /// How often, a millisecond apart, the last sweep is tried.
 const LAST_SWEEPS: u32 = 100;
+
+/// Records that are taken from one ring before it is the next one's turn: so the times of what is held for its order stay
+/// close together.
+const AT_ONCE: usize = 256;
+/// What each record takes in a ring besides itself (`BPF_RINGBUF_HDR_SZ`); its length is rounded up to that, too.
+const RECORD_HEAD: usize = 8;
 
 /// The kernel is asked this often what it did not run: one system call for each program.
 const ASK_NS: u64 = 1_000_000_000;
@@ -119,18 +126,22 @@ impl Live {
         each(Item::End { now, counters })
     }
 
+    /// Hands on all that is in the rings when it is called.
     fn drain<E>(
         &mut self,
         now: u64,
         each: &mut impl FnMut(Item<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        for ring in &mut self.loaded.rings {
-            while let Some(record) = ring.next() {
-                self.last_record = now;
-                each(Item::Record(&record))?;
-            }
-        }
-        Ok(())
+        let rings = &mut self.loaded.rings;
+        let last = &mut self.last_record;
+        by_turns(rings.len(), self.loaded.ring_bytes as usize, |ring| {
+            let Some(record) = rings.get_mut(ring).and_then(RingBuf::next) else {
+                return Ok(None);
+            };
+            *last = now;
+            each(Item::Record(&record))?;
+            Ok(Some(record.len()))
+        })
     }
 
     fn ask(&mut self, now: u64) {
@@ -151,10 +162,77 @@ impl Live {
     }
 }
 
+/// Calls `next` with the number of each of so many rings by turns, until it gave `None` for it instead of the length of a record,
+/// or as many bytes as fit into a ring. All that was there at the beginning has come by then: under a load that is too high
+/// a ring is never empty, and whoever waited for that would wait for the load's end.
+fn by_turns<E>(
+    rings: usize,
+    ring_bytes: usize,
+    mut next: impl FnMut(usize) -> Result<Option<usize>, E>,
+) -> Result<(), E> {
+    let mut left = vec![ring_bytes; rings];
+    while left.iter().any(|&bytes| bytes > 0) {
+        for (ring, left) in left.iter_mut().enumerate() {
+            for _ in 0..AT_ONCE {
+                if *left == 0 {
+                    break;
+                }
+                *left = match next(ring)? {
+                    Some(record) => {
+                        left.saturating_sub(RECORD_HEAD + record.next_multiple_of(RECORD_HEAD))
+                    }
+                    None => 0,
+                };
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Segments that no sweep could send: of a CPU that has left, or whose thread never came back to the hook it was in.
 const fn unsent(counters: &[u64; COUNTERS as usize]) -> u64 {
     let ended = counters[Counter::SegmentsSent as usize]
         + counters[Counter::SegmentsLost as usize]
         + counters[Counter::Filtered as usize];
     counters[Counter::SegmentsOpened as usize].saturating_sub(ended)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ring_that_is_never_empty_is_left_when_it_was_read_once() {
+        let mut taken = [0; 3];
+        // the first is filled faster than it is read, the second had ten records, the third none
+        let next = |ring: usize| {
+            taken[ring] += 1;
+            let more = ring == 0 || ring == 1 && taken[ring] <= 10;
+            Ok::<_, ()>(more.then_some(50))
+        };
+        assert_eq!(by_turns(3, 64 << 10, next), Ok(()));
+        assert_eq!(taken, [1 << 10, 11, 1]);
+    }
+
+    #[test]
+    fn rings_take_turns() {
+        let mut order = Vec::new();
+        let next = |ring: usize| {
+            order.push(ring);
+            Ok::<_, ()>(Some(56))
+        };
+        assert_eq!(by_turns(2, 64 * AT_ONCE * 2, next), Ok(()));
+        let turns: Vec<usize> = order.chunk_by(|a, b| a == b).map(<[usize]>::len).collect();
+        assert_eq!(turns, [AT_ONCE; 4]);
+    }
+
+    #[test]
+    fn what_nobody_sent_is_counted() {
+        let mut counters = [0; COUNTERS as usize];
+        counters[Counter::SegmentsOpened as usize] = 10;
+        counters[Counter::SegmentsSent as usize] = 6;
+        counters[Counter::SegmentsLost as usize] = 1;
+        counters[Counter::Filtered as usize] = 2;
+        assert_eq!(unsent(&counters), 1);
+    }
 }
