@@ -29,7 +29,7 @@ mod sweep;
 pub use nested::nested;
 pub use notes::{end_poll, name_process, thread};
 use notes::{note_device, note_poll, note_sender};
-use open::{AT_DATA, WITHOUT_PACKET, open, read_again};
+use open::{AT_DATA, SAME, WITHOUT_PACKET, open, read_again};
 pub use open::{read_queued, unread};
 pub use sweep::sweep;
 
@@ -377,7 +377,10 @@ pub unsafe fn stamp_key<M: Memory>(
             note_sender::<M>(cpu, slot, key);
         }
         if what.again && !fresh && unread(slot) {
-            let how = if what.at_data { AT_DATA } else { 0 };
+            let mut how = if what.at_data { AT_DATA } else { 0 };
+            if what.late {
+                how |= SAME;
+            }
             if read_again::<M>(cpu, slot, skb, how) != 0 {
                 return core::ptr::null_mut();
             }

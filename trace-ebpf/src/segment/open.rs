@@ -17,9 +17,13 @@ use crate::{
     packet::{Packet, TCP},
 };
 
+/// The network header is where the data begins.
 pub(super) const AT_DATA: u32 = 1;
-
+/// The packet's first bytes are not read.
 pub(super) const WITHOUT_PACKET: u32 = 2;
+/// The address may be another packet's by now: what is read counts only behind the same first 16 bytes: IPv4's
+/// identification, checksum and sender, IPv6's length and the sender's network.
+pub(super) const SAME: u32 = 4;
 
 /// Fills the head of a new segment, which began at `slot.last`, and copies the packet's first bytes.
 #[inline(never)]
@@ -128,33 +132,17 @@ pub(super) unsafe fn read_again<M: Memory>(
     skb: *const c_void,
     how: u32,
 ) -> u32 {
-    // SAFETY: as in `open`.
+    // SAFETY: as in `open`; the slot's body is longer than two words.
     unsafe {
         let buffer = (*slot).head.head;
-        let view = M::view(cpu, skb);
-        if !read_packet::<M>(cpu, slot, view, buffer, how & AT_DATA != 0) {
-            return 0;
-        }
-        u32::from(headers_known(slot))
-    }
-}
-
-/// [`read_again`], for a packet that its socket has by now: it may have been read and freed on another CPU, and its address
-/// be another packet's. What is read counts only behind the same first bytes in the same buffer.
-#[inline(never)]
-pub unsafe fn read_queued(cpu: *mut Cpu, slot: *mut Slot) -> u32 {
-    // SAFETY: the slot is ours; the helper checks each address.
-    unsafe {
-        let skb = (*slot).head.skb as *const c_void;
         let start = addr_of_mut!((*slot).body).cast::<u64>();
         let known = [read_volatile(start), read_volatile(start.add(1))];
-        let buffer = number(cpu, Helper::load::<Pointer>(skb, offset!(skb_head)).0);
-        if known[0] == 0 || buffer != (*slot).head.head {
+        if how & SAME != 0 && known[0] == 0 {
             return 0;
         }
-        let view = Helper::view(cpu, skb);
-        let read = read_packet::<Helper>(cpu, slot, view, buffer, false);
-        if [read_volatile(start), read_volatile(start.add(1))] != known {
+        let view = M::view(cpu, skb);
+        let read = read_packet::<M>(cpu, slot, view, buffer, how & AT_DATA != 0);
+        if how & SAME != 0 && [read_volatile(start), read_volatile(start.add(1))] != known {
             write_volatile(start, known[0]);
             write_volatile(start.add(1), known[1]);
             return 0;
@@ -162,22 +150,28 @@ pub unsafe fn read_queued(cpu: *mut Cpu, slot: *mut Slot) -> u32 {
         if !read {
             return 0;
         }
-        u32::from(headers_known(slot))
+        (*slot).head.flags &= !flags::UNREADABLE;
+        if !left_out(slot) {
+            return 0;
+        }
+        // what is opened is sent, lost or refused by the filter
+        uncount(Counter::SegmentsOpened);
+        1
     }
 }
 
-/// The headers of an open segment have been read; whether they say that it is left out.
+/// [`read_again`] for a packet that its socket has by now, of which only the address is known: it may have been read and freed on
+/// another CPU.
 #[inline(always)]
-unsafe fn headers_known(slot: *mut Slot) -> bool {
-    // SAFETY: the slot is ours.
+pub unsafe fn read_queued(cpu: *mut Cpu, slot: *mut Slot) -> u32 {
+    // SAFETY: the slot is ours; the helper checks each address.
     unsafe {
-        (*slot).head.flags &= !flags::UNREADABLE;
-        let out = left_out(slot);
-        if out {
-            // what is opened is sent, lost or refused by the filter
-            uncount(Counter::SegmentsOpened);
+        let skb = (*slot).head.skb as *const c_void;
+        let buffer = number(cpu, Helper::load::<Pointer>(skb, offset!(skb_head)).0);
+        if buffer != (*slot).head.head {
+            return 0;
         }
-        out
+        read_again::<Helper>(cpu, slot, skb, SAME)
     }
 }
 
