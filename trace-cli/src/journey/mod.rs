@@ -11,6 +11,7 @@
 pub mod assembler;
 mod connections;
 pub mod flow;
+mod gap;
 mod hash;
 mod identity;
 pub mod ledger;
