@@ -57,7 +57,7 @@ pub struct PlanRow {
     pub target: String,
     /// What became of it.
     pub state: PlanState,
-    /// Why it failed or was skipped.
+    /// Why it failed or was skipped; of a row that is attached, which better kinds were refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Namespace of a netfilter bookend.

@@ -220,7 +220,7 @@ pub fn rows(plan: &Plan) -> Vec<PlanRow> {
         .iter()
         .map(|row| {
             let (state, reason) = match &row.state {
-                State::Attached => (PlanState::Attached, None),
+                State::Attached => (PlanState::Attached, row.refused.clone()),
                 State::Failed(why) => (PlanState::Failed, Some(why.clone())),
                 State::Skipped(why) => (PlanState::Skipped, Some(why.clone())),
             };

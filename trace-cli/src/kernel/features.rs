@@ -297,11 +297,6 @@ impl Facts {
         );
         missing
     }
-
-    /// Whether this architecture is known to work; `aarch64` should, but is tested less.
-    pub fn is_experimental(&self) -> bool {
-        self.architecture == "aarch64"
-    }
 }
 
 /// Every kernel that we run on has the helper; lockdown for confidentiality takes it away, whether it can be seen or not.

@@ -173,6 +173,7 @@ impl Attacher<'_> {
                 Ok(()) => {
                     row.kind = kind;
                     row.state = State::Attached;
+                    row.refused = (!reasons.is_empty()).then(|| reasons.join("; "));
                     return row;
                 }
                 Err(why) => reasons.push(format!("{kind}: {why}")),
@@ -301,17 +302,25 @@ fn skipped(spec: &Spec, target: Target, kind: Option<Kind>, why: String) -> Row 
         target: target.name().to_owned(),
         netns: None,
         state: State::Skipped(why),
+        refused: None,
     }
 }
+
+/// An error of the kernel's own that reaches user space all the same; libc has no name for it.
+const ENOTSUPP: i32 = 524;
 
 /// Whether the failure speaks about the kind and not about this one target: then it need not be tried again.
 fn refuses_all(kind: Kind, error: &ProgramError) -> bool {
     match kind {
-        Kind::Fentry | Kind::Fexit => matches!(
-            error,
+        Kind::Fentry | Kind::Fexit => match error {
             // EACCES is the verifier's, about this one program
-            ProgramError::LoadError { io_error, .. } if io_error.raw_os_error() == Some(libc::EPERM)
-        ),
+            ProgramError::LoadError { io_error, .. } => {
+                io_error.raw_os_error() == Some(libc::EPERM)
+            }
+            // No trampoline can be put onto any function: aarch64 before 6.4.
+            ProgramError::SyscallError(error) => error.io_error.raw_os_error() == Some(ENOTSUPP),
+            _ => false,
+        },
         Kind::Kprobe | Kind::Kretprobe => {
             !Path::new("/sys/bus/event_source/devices/kprobe/type").exists()
         }

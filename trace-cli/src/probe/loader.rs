@@ -277,6 +277,7 @@ fn attach_bookends(
                         target: format!("{family_name} {hook}"),
                         netns: Some(namespace.clone().unwrap_or_else(|| "own".to_owned())),
                         state: state.clone(),
+                        refused: None,
                     });
                 }
             }

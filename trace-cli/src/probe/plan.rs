@@ -33,6 +33,8 @@ pub struct Row {
     pub netns: Option<String>,
     /// What became of it.
     pub state: State,
+    /// Better kinds that the kernel refused before, and why.
+    pub refused: Option<String>,
 }
 
 /// All of it.
