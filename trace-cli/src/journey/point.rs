@@ -178,13 +178,11 @@ pub(super) const TRANSPORT: Points = Points::of(&[
     Point::TransportDone,
     Point::Copy,
 ]);
-/// After these the packet is still in the hands that then end it: of who builds it, of who cuts it into fragments
-/// (`ip_do_fragment`: they are sent before it is freed), and of who has read it.
-pub(super) const IN_HAND: Points = CONTEXT.and(Points::of(&[
-    Point::IpOutput,
-    Point::PostLeave,
-    Point::Copy,
-]));
+/// After these the packet is still in the hands that then end it: of who builds it, of who cuts it into fragments, and of who
+/// has read it.
+pub(super) const IN_HAND: Points = CONTEXT.and(CUT).and(Points::of(&[Point::Copy]));
+/// After these it may be cut into fragments (`ip_do_fragment`), which are sent before it is freed.
+pub(super) const CUT: Points = Points::of(&[Point::IpOutput, Point::PostLeave]);
 /// Where the receiving socket is known, or has it.
 pub(super) const SOCKET: Points = Points::of(&[
     Point::TcpSocket,

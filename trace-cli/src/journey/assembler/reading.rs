@@ -8,7 +8,7 @@ use crate::journey::model::{Flow, JourneyId, Link, LinkKind, Outcome, Unfinished
 use crate::journey::open::{Open, Place, Side, Stamp, State};
 use crate::journey::outcome;
 use crate::journey::point::{
-    ARRIVAL, BEGINNINGS, CONTEXT, IN_HAND, LOCAL_OUTPUT, OUTBOUND, Point, Points, SENDING,
+    ARRIVAL, BEGINNINGS, CONTEXT, CUT, IN_HAND, LOCAL_OUTPUT, OUTBOUND, Point, Points, SENDING,
     TRAILING, TRANSPORT,
 };
 use crate::journey::slab::{NONE, Ref};
@@ -418,16 +418,19 @@ impl Assembler {
 }
 
 /// When the packet itself was first seen in a segment: its place in the order. The stamps of the CPU's and
-/// the thread's context before it may be older than the packet, and than its parts from other CPUs.
+/// the thread's context before it may be older than the packet, and than its parts from other CPUs; of those the last
+/// is the nearest to it.
 pub(super) fn own_time(segment: &Segment<'_>) -> u64 {
-    let own = segment.items().find_map(|item| match item {
-        Item::Stamp { hook, time, a, b } => {
-            let context = Point::of(hook, a, b).is_some_and(|p| CONTEXT.has(p));
-            (!context).then_some(time)
+    let mut last = segment.t0;
+    for item in segment.items() {
+        if let Item::Stamp { hook, time, a, b } = item {
+            if Point::of(hook, a, b).is_none_or(|p| !CONTEXT.has(p)) {
+                return time;
+            }
+            last = time;
         }
-        _ => None,
-    });
-    own.unwrap_or(segment.t0)
+    }
+    last
 }
 
 /// The last entry at which a packet came back to this CPU, to be read or to end. What other CPUs did to it in between belongs
@@ -441,13 +444,21 @@ pub(super) fn comes_back(segment: &Segment<'_>) -> Option<usize> {
             continue;
         };
         if matches!(hook, Hook::Copy | Hook::Consume | Hook::Drop)
-            && before.is_some_and(|p| !IN_HAND.has(p))
+            && before.is_some_and(|p| !IN_HAND.has(p) || CUT.has(p) && is_tcp(segment))
         {
             back = Some(at);
         }
         before = Point::of(hook, a, b).or(before);
     }
     back
+}
+
+/// TCP's segments are not cut into fragments.
+fn is_tcp(segment: &Segment<'_>) -> bool {
+    let flow = segment
+        .packet
+        .and_then(|bytes| flow::parse(bytes, segment.ether_type, segment.len));
+    flow.is_some_and(|flow| flow::is_tcp(&flow))
 }
 
 /// Where a stamp was taken. `skb->dev` says it, but not always: a stamp taken alone
