@@ -9,7 +9,7 @@ use pktjourney::lab::{
 
 use crate::{
     kernels::lacks,
-    trace::{Journey, Trace},
+    trace::{Journey, Stage, Trace},
     tracer::{Tracer, some},
 };
 
@@ -57,8 +57,18 @@ fn assert_stages(
         expected.len() >= 5,
         "hardly anything is visible: {expected:?}"
     );
+    // A thread that lost its CPU between __ip_local_out and the next hook finds no note of it, and says so.
+    let moved = |journey: &Journey| {
+        let gap = |s: &Stage| s.stage == "socket_write" && s.state == "gap";
+        journey.stages.iter().any(gap)
+    };
+    let mut without = 0;
     for journey in journeys {
         for stage in &expected {
+            if *stage == "ip_output" && !journey.leg_has(leg, stage) && moved(journey) {
+                without += 1;
+                continue;
+            }
             assert!(
                 journey.leg_has(leg, stage),
                 "leg {leg} has no {stage}: {journey:?}\n{}",
@@ -66,6 +76,7 @@ fn assert_stages(
             );
         }
     }
+    assert!(without * 50 <= journeys.len(), "{}", trace.summary());
 }
 
 /// Sends `count` datagrams over a veth wire and follows them.
