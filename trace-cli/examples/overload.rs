@@ -11,10 +11,12 @@
 //! (SIGSTOP) for as long as the flood lasts. Needs root.
 #![expect(clippy::print_stdout, reason = "that is what it is for")]
 
+mod beside;
+
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Lines},
-    process::{Child, ChildStdout, Command, Stdio},
+    io::{BufRead as _, BufReader},
+    process::{Child, ChildStdout},
     thread,
     time::{Duration, Instant},
 };
@@ -31,15 +33,6 @@ const CASES: [(&str, bool); 4] = [
     ("trace --json", true),
     ("trace --json --buffer-size 64K", true),
 ];
-const ENDS: [&str; 6] = [
-    "delivered",
-    "sent",
-    "forwarded",
-    "dropped",
-    "consumed",
-    "unfinished",
-];
-
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let seconds: u64 = arguments.next().map_or(Ok(2), |text| text.parse())?;
@@ -57,7 +50,7 @@ fn overload(words: &str, asleep: bool, duration: Duration, bytes: usize) -> Resu
     let pair = Pair::new(Addresses::unique())?;
     let (source, to) = pair.v4();
     let flow = Flow::open(&pair.a, source, &pair.b, to)?;
-    let (child, lines) = start(words)?;
+    let (child, stdout, _) = beside::start(words)?;
     let signal = |signal| kill_process(Pid::from_child(&child), signal);
     let (_, before) = counters::device(&pair.a, "a0")?;
     if asleep {
@@ -73,10 +66,13 @@ fn overload(words: &str, asleep: bool, duration: Duration, bytes: usize) -> Resu
     let (sent, read, rate) = flooded?;
     let (_, after) = counters::device(&pair.a, "a0")?;
     signal(Signal::INT)?;
-    let (end, peak_kib) = end(child, lines)?;
+    let (end, peak_kib) = end(child, stdout)?;
     let ledger = &end["ledger"];
     let entry = |name: &str| ledger[name].as_u64().unwrap_or_default();
-    let sum: u64 = ENDS.iter().map(|name| entry(name)).sum();
+    // everything else in it is what became of them
+    let ends = ledger.as_object().into_iter().flatten();
+    let ends = ends.filter(|(name, _)| *name != "seen");
+    let sum: u64 = ends.filter_map(|(_, count)| count.as_u64()).sum();
     let device = after - before;
     Ok(json!({
         "command": words,
@@ -89,30 +85,14 @@ fn overload(words: &str, asleep: bool, duration: Duration, bytes: usize) -> Resu
         "delivered": entry("delivered"),
         "dropped": entry("dropped"),
         "lost": entry("lost"),
-        "balances": entry("seen") == sum + entry("lost") && entry("seen") >= device,
+        "balances": entry("seen") == sum && entry("seen") >= device,
         "peak_kib": peak_kib,
     }))
 }
 
-/// Starts the tool and waits for its first line: all is attached then.
-fn start(words: &str) -> Result<(Child, Lines<BufReader<ChildStdout>>)> {
-    let examples = std::env::current_exe()?;
-    let tool = examples.ancestors().nth(2).context("no folder")?;
-    let mut child = Command::new(tool.join("pktjourney"))
-        .args(words.split_whitespace())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("pktjourney does not lie in the folder above")?;
-    let mut lines = BufReader::new(child.stdout.take().context("no pipe")?).lines();
-    let first = lines.next().context("it said nothing")??;
-    ensure!(first.contains("\"session\""), "it began with: {first}");
-    Ok((child, lines))
-}
-
 /// What the tool says last, and the most memory that it had until shortly before.
-fn end(mut child: Child, lines: Lines<BufReader<ChildStdout>>) -> Result<(Value, u64)> {
-    let reader = thread::spawn(move || lines.map_while(Result::ok).last());
+fn end(mut child: Child, stdout: BufReader<ChildStdout>) -> Result<(Value, u64)> {
+    let reader = thread::spawn(move || stdout.lines().map_while(Result::ok).last());
     let status = format!("/proc/{}/status", child.id());
     let mut peak = 0;
     while !reader.is_finished() {

@@ -10,11 +10,13 @@
 //! time, how often it was woken, and what its programs ran (for whatever else the host does). Needs root.
 #![expect(clippy::print_stdout, reason = "that is what it is for")]
 
+mod beside;
+
 use std::{
     collections::BTreeSet,
     fs,
-    io::{BufRead as _, BufReader, Read as _},
-    process::{Child, ChildStdout, Command, Stdio},
+    io::{BufReader, Read as _},
+    process::{Child, ChildStdout},
     thread,
     time::{Duration, Instant},
 };
@@ -32,12 +34,12 @@ fn main() -> Result<()> {
     let rounds: u64 = arguments.next().map_or(Ok(5), |text| text.parse())?;
     let (mut starts, mut stops) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
-        let (child, stdout, took) = start()?;
+        let (child, stdout, took) = beside::start("trace --json")?;
         starts.push(took.as_millis());
         thread::sleep(Duration::from_millis(500));
         stops.push(stop(child, stdout)?.as_millis());
     }
-    let (child, stdout, _) = start()?;
+    let (child, stdout, _) = beside::start("trace --json")?;
     // What it does once is over: names of symbols are read in the background.
     thread::sleep(Duration::from_secs(3));
     let _statistics = enable_stats(Stats::RunTime).context("BPF run statistics")?;
@@ -55,24 +57,6 @@ fn main() -> Result<()> {
         (after.run_ns - before.run_ns) as f64 / 1e6,
     );
     Ok(())
-}
-
-/// Starts the tool and waits for its first line.
-fn start() -> Result<(Child, BufReader<ChildStdout>, Duration)> {
-    let examples = std::env::current_exe()?;
-    let tool = examples.ancestors().nth(2).context("no folder")?;
-    let begun = Instant::now();
-    let mut child = Command::new(tool.join("pktjourney"))
-        .args(["trace", "--json"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("pktjourney does not lie in the folder above")?;
-    let mut stdout = BufReader::new(child.stdout.take().context("no pipe")?);
-    let mut line = String::new();
-    stdout.read_line(&mut line)?;
-    anyhow::ensure!(line.contains("\"session\""), "it began with: {line}");
-    Ok((child, stdout, begun.elapsed()))
 }
 
 /// Ctrl-C; what it then prints is read.
