@@ -187,8 +187,13 @@ fn entry_bytes(text: &str, t0: u64) -> [u8; 8] {
             "pid" => Tag::Pid,
             "poll" => Tag::Poll,
             "poll_end" => Tag::PollEnd,
+            "returned" => Tag::Returned,
             other => panic!("no tag {other}"),
         };
+        if tag == Tag::Returned {
+            let time: u64 = value.parse().unwrap();
+            return packed(u32::try_from(time - t0).unwrap(), tag as u8, 0, 0);
+        }
         if tag == Tag::PollEnd {
             // "poll_end TIME WORK BUDGET"
             let mut numbers = value.split(' ');

@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | [`Kind::Segment`] | [`SegmentHead`], [`PACKET_BYTES`] of the packet if [`flags::PACKET`], then [`Entry`]s | a packet was handed over, ended, or its slot was needed |
 //! | [`Kind::Drop`] | [`DropHead`], then [`MAX_STACK`] × u64, of which `depth` are return addresses | right after the segment whose last stamp is [`Hook::Drop`] |
-//! | [`Kind::Socket`] | [`SocketEvent`] | a `send()` on a TCP socket, a `recv()`, a retransmission |
+//! | [`Kind::Socket`] | [`SocketEvent`] | a `send()` on a TCP socket that did not send all that it wrote, a `recv()` unless [`Tag::Returned`] told of it, a retransmission |
 //! | [`Kind::Poll`] | [`PollEvent`] | a NAPI poll that brought at least one packet ended, unless [`Tag::PollEnd`] told of it |
 //! | [`Kind::Device`] | [`DeviceName`] | a network device was seen for the first time on this CPU |
 //! | [`Kind::Process`] | [`ProcessName`] | a process was seen for the first time on this CPU |
@@ -24,8 +24,8 @@ pub mod sample;
 
 /// Changes whenever a byte of any record changes its meaning. Recordings carry it.
 ///
-/// 2: [`Tag::PollEnd`]; up to 40 entries.
-pub const WIRE_VERSION: u32 = 2;
+/// 2: [`Tag::PollEnd`]; up to 40 entries. 3: [`Tag::Returned`].
+pub const WIRE_VERSION: u32 = 3;
 /// Records of this version mean today what they meant then.
 pub const OLDEST_WIRE_VERSION: u32 = 1;
 
@@ -180,6 +180,8 @@ pub enum Tag {
     /// The poll that the entries before tell of ended `value` ns after `t0`: `a` packets handled, `b` allowed. It was the
     /// backlog's, and has no [`PollEvent`].
     PollEnd = 132,
+    /// The `recv()` that copied the datagram returned `value` ns after `t0`. It has no [`SocketEvent`].
+    Returned = 133,
 }
 
 /// One stamp (`tag` < 128: a [`Hook`]; `value` = ns since [`SegmentHead::t0`]) or one fact (a [`Tag`]).

@@ -146,7 +146,10 @@ pub struct Cpu {
     pub poll_key: u64,
     pub poll_softirq: u64,
     pub poll_irq: u16,
-    pub pad2: [u16; 3],
+    pub pad2: u16,
+    /// The thread that copied the datagram `read`, and has not returned from its `recv()`.
+    pub reader: u32,
+    pub read: u64,
     /// The sk_buff that is being looked at, copied where each look at itself would be a call of a helper.
     pub skb: [u64; SKB_SPAN / 8],
     /// When which interrupt came last: direct-mapped by its number.
@@ -187,9 +190,13 @@ pub struct Caller {
     pub copy_seq: u32,
     pub copy_len: u32,
     pub seq: u32,
+    /// Bytes from `seq` to here were sent inside of this `send()`, and their packets have told it.
+    pub sent: u32,
     pub pid: u32,
     /// Pieces of this `recv()` already sent up.
     pub pieces: u32,
+    /// The socket is a TCP socket: 1.
+    pub tcp: u32,
     pub pad: u32,
 }
 

@@ -112,6 +112,27 @@ impl Packet {
         (u16::from_be(both as u16), u16::from_be((both >> 16) as u16))
     }
 
+    /// The sequence numbers of a TCP segment's payload, from and to; none if the headers do not say.
+    #[inline(always)]
+    pub fn tcp_range(self) -> Option<(u32, u32)> {
+        let header = self.header();
+        // an option-laden header has its TCP header's end behind PACKET_BYTES
+        if self.protocol() != TCP || header > PACKET_BYTES - 16 {
+            return None;
+        }
+        let total = if self.v4 {
+            u32::from(u16::from_be((self.word(0) >> 16) as u16))
+        } else {
+            u32::from(u16::from_be(self.word(4) as u16)) + 40
+        };
+        let headers = header as u32 + (self.word(header + 12) >> 4 & 15) * 4;
+        if total <= headers {
+            return None; // 0: longer than the field can say (BIG TCP)
+        }
+        let seq = u32::from_be(self.word(header + 4));
+        Some((seq, seq.wrapping_add(total - headers)))
+    }
+
     /// Source and destination address in words as they lie in memory; IPv4 has one word.
     #[inline(always)]
     pub fn addresses(self) -> ([u32; 4], [u32; 4]) {

@@ -27,7 +27,7 @@ mod open;
 mod sweep;
 
 pub use nested::nested;
-pub use notes::{end_poll, name_process, thread};
+pub use notes::{copied, end_poll, end_read, name_process, thread};
 use notes::{note_device, note_poll, note_sender};
 use open::{AT_DATA, SAME, WITHOUT_PACKET, open, read_again};
 pub use open::{read_queued, unread};
@@ -238,6 +238,10 @@ const FULL: u32 = (PACKET_BYTES + MAX_ENTRIES * size_of::<Entry>()) as u32 - MAR
 /// A stamp's time is 32 bits of ns behind the segment's first.
 const LONGEST: u64 = 4_000_000_000;
 
+/// Set in a slot's key: its packet has ended at this address, which another one may have by now. What is left to be told is when
+/// the `recv()` returns that copied it.
+const ENDED: u64 = 1;
+
 /// Sends a slot and frees it.
 #[inline(never)]
 unsafe fn flush(slot: *mut Slot) {
@@ -246,6 +250,7 @@ unsafe fn flush(slot: *mut Slot) {
         let end = read_volatile(addr_of!((*slot).end)) & (BODY as u32 - 1);
         let bytes = size_of::<SegmentHead>() as u32 + end;
         (*slot).head.bytes = bytes as u16;
+        (*slot).head.skb &= !ENDED;
         if send(slot.cast(), u64::from(bytes)) {
             count(Counter::SegmentsSent);
         } else {
@@ -411,7 +416,12 @@ pub unsafe fn stamp_key<M: Memory>(
         }
         (*slot).handed = u8::from(what.hands);
         if what.ends {
-            flush(slot);
+            if what.hook as u8 == Hook::Consume as u8 && !fresh && (*cpu).read == key {
+                (*slot).head.skb = key | ENDED;
+                (*slot).handed = 1;
+            } else {
+                flush(slot);
+            }
         }
         slot
     }

@@ -192,6 +192,7 @@ fn flags(workspace: &Path, chain: &Toolchain) -> Vec<String> {
     let mut flags = vec![
         "-Cdebuginfo=2".into(),
         "-Clink-arg=--btf".into(),
+        "-Ctarget-cpu=v3".into(),
         "-Clink-arg=--disable-expand-memcpy-in-order".into(),
         "-Ccodegen-units=1".into(),
         "-Cpanic=abort".into(),

@@ -70,6 +70,8 @@ pub enum Item {
         /// Packets it was allowed.
         budget: u16,
     },
+    /// The `recv()` that copied it returned. When, CLOCK_MONOTONIC ns.
+    Returned(u64),
 }
 
 impl<'a> Segment<'a> {
@@ -172,6 +174,7 @@ fn item(entry: Entry, t0: u64) -> Option<Item> {
             work: entry.a,
             budget: entry.b,
         },
+        Tag::Returned => Item::Returned(t0.saturating_add(u64::from(entry.value))),
     })
 }
 
@@ -259,6 +262,7 @@ fn tag(number: u8) -> Option<Tag> {
         130 => Tag::Pid,
         131 => Tag::Poll,
         132 => Tag::PollEnd,
+        133 => Tag::Returned,
         _ => return None,
     })
 }

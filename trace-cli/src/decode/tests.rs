@@ -142,7 +142,7 @@ fn what_this_version_does_not_know_is_refused() {
         with(first_tag, beyond),
         Err(DecodeError::UnknownTag(beyond))
     );
-    let beyond = Tag::PollEnd as u8 + 1;
+    let beyond = Tag::Returned as u8 + 1;
     assert_eq!(
         with(first_tag, beyond),
         Err(DecodeError::UnknownTag(beyond))

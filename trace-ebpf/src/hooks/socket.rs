@@ -5,13 +5,13 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::bpf_probe_read_kernel;
 use trace_ebpf::{Counter, Hook, Kind, SocketEvent, SocketOp};
 
-use super::{alone, claim, interrupted, release, visit};
+use super::{alone, claim, interrupted, release};
 use crate::{
     chosen::followed,
     maps::{Caller, caller, count, send},
-    memory::{Helper, Memory, Pointer, Probe},
+    memory::{Memory, Pointer, Probe},
     packet,
-    segment::{Detail, Stamp, name_process, now, number, phase, stamp, thread},
+    segment::{Detail, Stamp, copied, end_read, name_process, now, number, phase, stamp, thread},
 };
 
 const TCP: u16 = packet::TCP as u16;
@@ -58,10 +58,11 @@ pub fn send_entry<P: Probe>(probe: &P) {
         alone(|cpu| {
             let key = number(cpu, sk);
             if let Some(caller) = caller(pid) {
-                begin(caller, pid, key);
+                begin(caller, pid, key, tcp);
                 (*caller).start = time;
                 if tcp {
                     (*caller).seq = tcp_member(key, offset!(tcp_write_seq));
+                    (*caller).sent = (*caller).seq;
                 }
             }
         });
@@ -70,7 +71,7 @@ pub fn send_entry<P: Probe>(probe: &P) {
 
 /// Takes the entry for a new call.
 #[inline(always)]
-unsafe fn begin(caller: *mut Caller, pid: u32, sk: u64) {
+unsafe fn begin(caller: *mut Caller, pid: u32, sk: u64, tcp: bool) {
     // SAFETY: the entry is the running thread's own.
     unsafe {
         (*caller).pid = pid;
@@ -79,6 +80,7 @@ unsafe fn begin(caller: *mut Caller, pid: u32, sk: u64) {
         (*caller).write = 0;
         (*caller).copy = 0;
         (*caller).pieces = 0;
+        (*caller).tcp = u32::from(tcp);
     }
 }
 
@@ -101,8 +103,9 @@ pub fn write<P: Probe>(probe: &P) {
                 if protocol != TCP || !wanted(TCP) {
                     return;
                 }
-                begin(caller, pid, key);
+                begin(caller, pid, key, true);
                 (*caller).seq = tcp_member(key, offset!(tcp_write_seq));
+                (*caller).sent = (*caller).seq;
             }
             (*caller).write = now();
         }
@@ -133,24 +136,29 @@ pub fn send_return_blind() {
 #[inline(always)]
 fn sent(sk: *const c_void) {
     let pid = thread();
-    alone(|cpu| {
-        // SAFETY: the entry is the running thread's own; its socket is live until the call returns.
-        unsafe {
-            let Some(caller) = caller(pid) else { return };
+    let Some(caller) = caller(pid) else { return };
+    // SAFETY: the entry is the running thread's own; its socket is live until the call returns.
+    unsafe {
+        if (*caller).pid != pid {
+            return;
+        }
+        // of datagrams nothing is told here: their packets have told it
+        if (*caller).tcp == 0 {
+            (*caller).pid = 0;
+            return;
+        }
+        alone(|cpu| {
             let key = (*caller).sk;
-            if (*caller).pid != pid || !sk.is_null() && number(cpu, sk) != key {
+            if !sk.is_null() && number(cpu, sk) != key {
                 return;
             }
             (*caller).pid = 0;
             if !followed(key) {
                 return;
             }
-            if protocol::<Helper>(key as *const c_void) != TCP {
-                return;
-            }
             let first = (*caller).seq;
             let len = tcp_member(key, offset!(tcp_write_seq)).wrapping_sub(first);
-            if len == 0 {
+            if len == 0 || (*caller).sent == first.wrapping_add(len) {
                 return;
             }
             name_process(cpu, pid);
@@ -160,8 +168,8 @@ fn sent(sk: *const c_void) {
                 (*caller).write
             };
             tell(SocketOp::Send, start, now(), key, first, len, pid);
-        }
-    });
+        });
+    }
 }
 
 #[inline(always)]
@@ -216,7 +224,9 @@ pub fn copy<P: Probe>(probe: &P) {
         let Some(cpu) = claim() else {
             return interrupted::<P::Memory>(skb, what, detail);
         };
-        if !stamp::<P::Memory>(cpu, skb, what, detail).is_null() {
+        let slot = stamp::<P::Memory>(cpu, skb, what, detail);
+        if !slot.is_null() {
+            copied(cpu, slot, pid);
             name_process(cpu, pid);
         }
         release(cpu);
@@ -230,8 +240,9 @@ pub fn recv_udp<M: Memory>(skb: *const c_void) {
     if skb.is_null() {
         return;
     }
+    let pid = thread();
     let detail = Detail {
-        pid: thread(),
+        pid,
         ..Default::default()
     };
     let what = Stamp {
@@ -240,7 +251,17 @@ pub fn recv_udp<M: Memory>(skb: *const c_void) {
         again: true,
         ..Stamp::at(Hook::Copy, phase::TAKEN)
     };
-    visit::<M>(skb, what, detail);
+    // SAFETY: `skb` is live.
+    unsafe {
+        let Some(cpu) = claim() else {
+            return interrupted::<M>(skb, what, detail);
+        };
+        let slot = stamp::<M>(cpu, skb, what, detail);
+        if !slot.is_null() {
+            copied(cpu, slot, pid);
+        }
+        release(cpu);
+    }
 }
 
 /// TCP: by sequence range, because the sk_buff in the queue may hold several packets' data.
@@ -271,7 +292,7 @@ unsafe fn copy_tcp(sk: *const c_void, len: u32, pid: u32) {
                 );
                 (*caller).pieces += 1;
             } else {
-                begin(caller, pid, key);
+                begin(caller, pid, key, true);
             }
             (*caller).copy = now();
             (*caller).copy_seq = first;
@@ -334,7 +355,10 @@ fn received<M: Memory>(sk: *const c_void, returned: i32, flags: u64) {
                     return;
                 }
                 name_process(cpu, pid);
-                tell(SocketOp::Datagram, 0, now(), key, 0, returned as u32, pid);
+                let time = now();
+                if !end_read(cpu, pid, time) {
+                    tell(SocketOp::Datagram, 0, time, key, 0, returned as u32, pid);
+                }
             });
         }
         if protocol == TCP {

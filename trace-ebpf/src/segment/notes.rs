@@ -6,12 +6,13 @@ use core::{
     ptr::{addr_of_mut, read_volatile, write_volatile},
 };
 
-use trace_ebpf::{Counter, DeviceName, Hook, Kind, NAME_BYTES, PollEvent, ProcessName, Tag};
+use trace_ebpf::{Counter, DeviceName, Hook, Kind, NAME_BYTES, PollEvent, ProcessName, Tag, flags};
 
-use super::{FULL, LONGEST, number, push, slot_for};
+use super::{ENDED, FULL, LONGEST, flush, number, phase, push, slot_for, slot_of};
 use crate::{
-    maps::{Cpu, Slot, caller, count, facts, reserve, send, submit},
+    maps::{Caller, Cpu, Slot, caller, count, facts, reserve, send, submit},
     memory::{Memory, Pointer},
+    packet::Packet,
 };
 
 /// Tells user space the name of a device, once per device and CPU.
@@ -221,6 +222,7 @@ pub(super) unsafe fn note_sender<M: Memory>(cpu: *mut Cpu, slot: *mut Slot, key:
             (*cpu).tcp_sk = 0;
         }
         let pid = thread();
+        let recent = |at: u64| at != 0 && at <= time && time - at < LONGEST / 2;
         let (mut send, mut write, mut known) = (0, 0, false);
         if pid != 0
             && let Some(caller) = caller(pid)
@@ -229,9 +231,11 @@ pub(super) unsafe fn note_sender<M: Memory>(cpu: *mut Cpu, slot: *mut Slot, key:
             if known {
                 send = (*caller).start;
                 write = (*caller).write;
+                if recent(send) || recent(write) {
+                    leaves(caller, slot);
+                }
             }
         }
-        let recent = |at: u64| at != 0 && at <= time && time - at < LONGEST / 2;
         let mut t0 = time;
         if recent(output) {
             t0 = output;
@@ -266,6 +270,67 @@ pub(super) unsafe fn note_sender<M: Memory>(cpu: *mut Cpu, slot: *mut Slot, key:
             name_process(cpu, pid);
         }
         0
+    }
+}
+
+/// A packet that leaves inside of the `send()` that wrote its bytes tells of that call itself: what all has left so needs no record
+/// of the call.
+#[inline(always)]
+unsafe fn leaves(caller: *mut Caller, slot: *const Slot) {
+    // SAFETY: the slot is ours, and its body longer than PACKET_BYTES; the entry is the running thread's.
+    unsafe {
+        if (*slot).head.flags & (flags::PACKET | flags::UNREADABLE) == flags::PACKET
+            && let Some((seq, end)) = Packet::ip((&raw const (*slot).body).cast()).tcp_range()
+            && seq == (*caller).sent
+        {
+            (*caller).sent = end;
+        }
+    }
+}
+
+/// The running thread copied the datagram in the slot: when its `recv()` returns, that is told there.
+///
+/// # Safety
+/// As for [`number`].
+#[inline(always)]
+pub unsafe fn copied(cpu: *mut Cpu, slot: *const Slot, pid: u32) {
+    // SAFETY: as promised.
+    unsafe {
+        (*cpu).reader = pid;
+        (*cpu).read = (*slot).head.skb;
+    }
+}
+
+/// The thread's `recv()` returned with a datagram: if the segment that tells of the copy is still here, it tells this too, and
+/// saves a record.
+///
+/// # Safety
+/// As for [`number`].
+#[inline(always)]
+pub unsafe fn end_read(cpu: *mut Cpu, pid: u32, time: u64) -> bool {
+    // SAFETY: as promised.
+    unsafe {
+        let key = (*cpu).read;
+        if (*cpu).reader != pid || key == 0 {
+            return false;
+        }
+        (*cpu).read = 0;
+        let slot = slot_of(cpu, key);
+        let known = (*slot).head.skb;
+        let here = known == key | ENDED
+            || known == key && matches!((*slot).phase, phase::TAKEN | phase::COPIED);
+        if !here || (*slot).ignored != 0 || (*slot).end > FULL || time - (*slot).head.t0 > LONGEST {
+            return false;
+        }
+        push(
+            slot,
+            (time - (*slot).head.t0) as u32,
+            Tag::Returned as u8,
+            0,
+            0,
+        );
+        flush(slot);
+        true
     }
 }
 

@@ -253,6 +253,14 @@ impl Assembler {
         }
     }
 
+    /// The journey's own segment tells that the `recv()` which copied it returned.
+    pub(super) fn reader_returned(&mut self, journey: Ref, end: u64, cpu: u16) {
+        if let Some(open) = self.slab.get(journey) {
+            self.sockets.was_copied(open.receiver, end);
+        }
+        self.copied_datagram(journey, end, cpu);
+    }
+
     /// `recv()` returned with a datagram whose copy was stamped. Before 7.0 its end is `skb_consume_udp`, a moment
     /// earlier; since then it is freed where no hook is (`skb_attempt_defer_free`).
     fn copied_datagram(&mut self, journey: Ref, end: u64, cpu: u16) {

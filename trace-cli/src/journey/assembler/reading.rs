@@ -82,6 +82,11 @@ impl Assembler {
                     self.poll(&told);
                 }
                 Item::Pid(pid) => self.thread(&mut reading, pid),
+                Item::Returned(end) => {
+                    if let Some(journey) = reading.journey {
+                        self.reader_returned(journey, end, segment.cpu);
+                    }
+                }
                 Item::Stamp { hook, time, a, b } => {
                     reading.stamped = None;
                     let Some(point) = Point::of(hook, a, b) else {
