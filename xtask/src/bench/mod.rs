@@ -29,7 +29,7 @@ const ACCEPTED: &str = "docs/performance.json";
 /// What `cargo xtask bench` takes.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// What to measure; all when none is named. All but `instructions` and `user-side` need root; they measure this machine
+    /// What to measure; all when none is named. All but those in a guest and `user-side` need root; they measure this machine
     #[arg(value_enum)]
     parts: Vec<Part>,
     /// The guests' kernel lines, for `instructions`
@@ -53,7 +53,9 @@ pub struct Arguments {
 enum Part {
     /// Instructions a packet, counted in a guest: the same on every machine
     Instructions,
-    /// Runs and ns of each eBPF program here, beside the floor's
+    /// Instructions of each eBPF program in such a guest, beside the floor's
+    HookInstructions,
+    /// Runs and ns of all eBPF programs here, beside the floor's
     Hooks,
     /// Packets a second here, the tools by turns; records and bytes a packet
     Rates,
@@ -66,8 +68,9 @@ enum Part {
 }
 
 impl Part {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Instructions,
+        Self::HookInstructions,
         Self::Hooks,
         Self::Rates,
         Self::UserSide,
@@ -78,7 +81,7 @@ impl Part {
     /// The example that measures it.
     const fn example(self) -> &'static str {
         match self {
-            Self::Instructions | Self::Hooks | Self::Rates => "cost",
+            Self::Instructions | Self::HookInstructions | Self::Hooks | Self::Rates => "cost",
             Self::UserSide => "user_side",
             Self::StartStop => "start_stop_idle",
             Self::Overload => "overload",
@@ -137,6 +140,17 @@ pub fn bench(arguments: &Arguments) -> Result<ExitCode> {
             let rows = results.rows();
             worse.extend(results::worse(&name, &accepted[&name], &rows, TOLERANCE));
             merge(&mut accepted[&name], rows);
+        }
+    }
+    if chosen(Part::HookInstructions) {
+        for kernel in &arguments.kernel {
+            let plan = plan::only(plan::hook_instructions(kernel), &arguments.tool);
+            let said = in_guest(kernel, &tools, &plan)?;
+            let results = keep(&arguments.out, &format!("hooks-{kernel}"), &said)?;
+            print(
+                &format!("Instructions a hook, Linux {kernel}"),
+                &results.each_hook(),
+            )?;
         }
     }
     if chosen(Part::Hooks) {

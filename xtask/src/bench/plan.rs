@@ -139,6 +139,19 @@ pub fn instructions(kernel: &str) -> Value {
     })
 }
 
+/// In a guest, with the kernel's run statistics on: a run's ns are its instructions.
+pub fn hook_instructions(kernel: &str) -> Value {
+    let probes = if kernel == "5.10" { "kprobe" } else { "auto" };
+    json!({
+        "rounds": 1, "interleaved": false, "hooks": true, "ring": null,
+        "tools": [
+            {"name": "floor", "floor": probes},
+            ours("pktjourney", "latency", &format!("latency --json --probes {probes}")),
+        ],
+        "loads": loads(1000, 300, 40),
+    })
+}
+
 /// Here, with the kernel's run statistics on.
 pub fn hooks(pktjourney: &Path) -> Value {
     let path = pktjourney.to_string_lossy();
