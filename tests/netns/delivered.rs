@@ -1,6 +1,6 @@
 //! Every packet that was sent and read is one journey, `delivered`, with all the stages of its path.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, thread, time::Duration};
 
 use pktjourney::lab::{
     Addresses, LabError, Pair,
@@ -157,6 +157,41 @@ fn datagrams_over_loopback() -> Result<(), LabError> {
         assert!(
             !journey.has("interrupt"),
             "lo has no interrupts: {journey:?}"
+        );
+    }
+    Ok(())
+}
+
+/// MSG_PEEK copies a datagram and leaves it where it is: it has arrived when it is read.
+#[test]
+fn a_look_at_a_datagram_does_not_end_it() -> Result<(), LabError> {
+    const BETWEEN: Duration = Duration::from_millis(2);
+    let pair = Pair::new(Addresses::unique())?;
+    let (source, to) = pair.v4();
+    let flow = Flow::open(&pair.a, source, &pair.b, to)?;
+    let tracer = Tracer::start(&[&pair.a, &pair.b], &[&format!("udp and host {to}")]);
+    let count = some(50);
+    let mut payload = [0; 100];
+    for _ in 0..count {
+        flow.sender
+            .send(&payload)
+            .map_err(LabError::io("send a datagram"))?;
+        flow.receiver
+            .peek(&mut payload)
+            .map_err(LabError::io("look at a datagram"))?;
+        thread::sleep(BETWEEN);
+        flow.receiver
+            .recv(&mut payload)
+            .map_err(LabError::io("read a datagram"))?;
+    }
+    let trace = tracer.finish();
+    let journeys = trace.to(to, flow.port()?);
+    assert_eq!(journeys.len() as u64, count, "{}", trace.summary());
+    for journey in journeys {
+        assert_eq!(journey.outcome, "delivered", "{journey:?}");
+        assert!(
+            u128::from(journey.total_ns) >= BETWEEN.as_nanos(),
+            "{journey:?}"
         );
     }
     Ok(())

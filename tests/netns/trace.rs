@@ -33,6 +33,14 @@ pub struct Journey {
     pub drop: Option<Drop>,
     #[serde(default)]
     pub polls: Vec<Value>,
+    #[serde(default)]
+    pub links: Vec<Link>,
+}
+
+/// Another journey that it has to do with.
+#[derive(Clone, Deserialize, Debug)]
+pub struct Link {
+    pub kind: String,
 }
 
 /// Its packet.

@@ -7,7 +7,7 @@
 //!
 //! | kind | layout | when |
 //! |---|---|---|
-//! | [`Kind::Segment`] | [`SegmentHead`], [`PACKET_BYTES`] of the packet if [`flags::PACKET`], then [`Entry`]s | a packet was handed over, ended, or its slot was needed |
+//! | [`Kind::Segment`] | [`SegmentHead`], [`PACKET_BYTES`] of the packet, less those [cut](SegmentHead::cut), if [`flags::PACKET`], then [`Entry`]s | a packet was handed over, ended, or its slot was needed |
 //! | [`Kind::Drop`] | [`DropHead`], then [`MAX_STACK`] × u64, of which `depth` are return addresses | right after the segment whose last stamp is [`Hook::Drop`] |
 //! | [`Kind::Socket`] | [`SocketEvent`] | a `send()` on a TCP socket that did not send all that it wrote, a `recv()` unless [`Tag::Returned`] told of it, a retransmission |
 //! | [`Kind::Poll`] | [`PollEvent`] | a NAPI poll that brought at least one packet ended, unless [`Tag::PollEnd`] told of it |
@@ -24,7 +24,7 @@ pub mod sample;
 
 /// Changes whenever a byte of any record changes its meaning. Recordings carry it.
 ///
-/// 2: [`Tag::PollEnd`]; up to 40 entries. 3: [`Tag::Returned`].
+/// 2: [`Tag::PollEnd`]; up to 40 entries. 3: [`Tag::Returned`]; [`SegmentHead::cut`].
 pub const WIRE_VERSION: u32 = 3;
 /// Records of this version mean today what they meant then.
 pub const OLDEST_WIRE_VERSION: u32 = 1;
@@ -226,8 +226,8 @@ pub struct SegmentHead {
     pub netns: u32,
     /// Interface index of `skb->dev`; 0 when it has none yet.
     pub ifindex: u32,
-    /// Reserved, zero.
-    pub spare: u32,
+    /// So many of the [`PACKET_BYTES`] are not there, for they lie behind the headers: a multiple of an [`Entry`]'s size.
+    pub cut: u32,
 }
 
 /// A drop, and who asked for it.

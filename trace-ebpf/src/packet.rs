@@ -112,6 +112,18 @@ impl Packet {
         (u16::from_be(both as u16), u16::from_be((both >> 16) as u16))
     }
 
+    /// First bytes that hold all headers that are ever read of it; a multiple of an entry's size.
+    #[inline(always)]
+    pub fn kept(self) -> usize {
+        const WITHOUT_OPTIONS: u8 = 0x45;
+        match self.protocol() {
+            _ if self.byte(0) != WITHOUT_OPTIONS => PACKET_BYTES,
+            TCP => 40,
+            UDP | ICMP => 32,
+            _ => PACKET_BYTES,
+        }
+    }
+
     /// The sequence numbers of a TCP segment's payload, from and to; none if the headers do not say.
     #[inline(always)]
     pub fn tcp_range(self) -> Option<(u32, u32)> {

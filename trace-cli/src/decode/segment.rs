@@ -33,8 +33,8 @@ pub struct Segment<'a> {
     pub netns: u32,
     /// Interface of the first stamp, 0 when none.
     pub ifindex: u32,
-    /// The packet's first bytes from its network header on.
-    pub packet: Option<&'a [u8; PACKET_BYTES]>,
+    /// The packet's first bytes from its network header on: all headers that are read of it, at most [`PACKET_BYTES`].
+    pub packet: Option<&'a [u8]>,
     /// In the wire's order and form. Every tag is known; the kernel never sends more than [`MAX_ENTRIES`].
     entries: &'a [[u8; ENTRY]],
 }
@@ -79,7 +79,7 @@ impl<'a> Segment<'a> {
     /// [`entries`](Self::entries).
     pub const fn new(
         head: &SegmentHead,
-        packet: Option<&'a [u8; PACKET_BYTES]>,
+        packet: Option<&'a [u8]>,
         entries: &'a [[u8; ENTRY]],
     ) -> Self {
         Self {
@@ -113,6 +113,14 @@ impl<'a> Segment<'a> {
             ifindex: self.ifindex,
             ..SegmentHead::default()
         }
+    }
+
+    /// The packet's first bytes, zeros where they were cut off.
+    pub fn headers(&self) -> Option<[u8; PACKET_BYTES]> {
+        let packet = self.packet?;
+        let mut bytes = [0; PACKET_BYTES];
+        bytes.get_mut(..packet.len())?.copy_from_slice(packet);
+        Some(bytes)
     }
 
     /// Its entries, as the wire has them.
@@ -184,7 +192,10 @@ pub(super) fn segment(fields: Fields<'_>) -> Result<Segment<'_>, DecodeError> {
     let flags = fields.0[1];
     let mut rest = &fields.0[HEAD..];
     let packet = if flags & flags::PACKET != 0 {
-        let (packet, after) = rest.split_first_chunk().ok_or(shape)?;
+        let kept = usize::try_from(fields.u32(52))
+            .ok()
+            .and_then(|cut| PACKET_BYTES.checked_sub(cut));
+        let (packet, after) = rest.split_at_checked(kept.ok_or(shape)?).ok_or(shape)?;
         rest = after;
         Some(packet)
     } else {

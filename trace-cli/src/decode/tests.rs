@@ -78,7 +78,7 @@ fn a_segment_is_read_field_by_field() {
         (segment.len, segment.netns, segment.ifindex),
         (84, 4_026_531_840, 2)
     );
-    assert_eq!(segment.packet, Some(&[0x45; PACKET_BYTES]));
+    assert_eq!(segment.headers(), Some([0x45; PACKET_BYTES]));
     let items: Vec<Item> = segment.items().collect();
     let receive = Item::Stamp {
         hook: Hook::Receive,
@@ -125,6 +125,27 @@ fn every_kind_is_accepted_whole_and_refused_cut() {
             }
         }
     }
+}
+
+#[test]
+fn headers_that_were_cut_behind_their_end_are_zeros() {
+    let cut = |bytes: u32, left: usize| {
+        let mut record = segment_bytes();
+        record[52..56].copy_from_slice(&bytes.to_ne_bytes());
+        record.drain(HEAD + left..HEAD + PACKET_BYTES);
+        sized(record)
+    };
+    let record = cut(32, 32);
+    let Ok(Record::Segment(segment)) = decode(&record) else {
+        panic!("not a segment");
+    };
+    let headers = segment.headers().unwrap();
+    assert_eq!(headers[..32], [0x45; 32]);
+    assert_eq!(headers[32..], [0; 32]);
+    assert_eq!(segment.entries().len(), 2);
+    // not a whole number of entries behind them; more than there is
+    assert!(decode(&cut(31, 32)).is_err());
+    assert!(decode(&cut(PACKET_BYTES as u32 + 8, 0)).is_err());
 }
 
 #[test]

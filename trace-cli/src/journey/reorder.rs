@@ -66,7 +66,11 @@ impl Bucket {
                     packet,
                     entries: (first, count),
                 }) => {
-                    let packet = packet.and_then(|p| self.packets.get(p as usize));
+                    let packet = packet.and_then(|p| {
+                        self.packets
+                            .get(p as usize)
+                            .map(<[u8; PACKET_BYTES]>::as_slice)
+                    });
                     let first = *first as usize;
                     let entries = self.entries.get(first..first + usize::from(*count));
                     let segment = Segment::new(head, packet, entries.unwrap_or(&[]));
@@ -130,8 +134,8 @@ impl Hold {
         bucket.entries.extend_from_slice(entries);
         let held = Held::Segment {
             head: segment.head(),
-            packet: segment.packet.map(|packet| {
-                bucket.packets.push(*packet);
+            packet: segment.headers().map(|packet| {
+                bucket.packets.push(packet);
                 place(bucket.packets.len() - 1)
             }),
             entries: (first, u8::try_from(entries.len()).unwrap_or(u8::MAX)),

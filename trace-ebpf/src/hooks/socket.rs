@@ -318,11 +318,13 @@ pub fn recv_return<P: Probe>(probe: &P, returned: i32) {
     received::<P::Memory>(sk, returned, probe.number(3));
 }
 
-/// … to a probe that is not told the arguments: TCP, whose socket was kept when it copied.
+/// … to a probe that is not told the arguments: TCP, whose socket was kept when it copied, and a datagram that has ended.
 #[inline(always)]
 pub fn recv_return_blind(returned: i32) {
     if returned >= 0 {
         received_tcp(core::ptr::null());
+        // SAFETY: this CPU's state.
+        alone(|cpu| unsafe { end_read(cpu, thread(), false) });
     }
 }
 
@@ -355,9 +357,8 @@ fn received<M: Memory>(sk: *const c_void, returned: i32, flags: u64) {
                     return;
                 }
                 name_process(cpu, pid);
-                let time = now();
-                if !end_read(cpu, pid, time) {
-                    tell(SocketOp::Datagram, 0, time, key, 0, returned as u32, pid);
+                if !end_read(cpu, pid, true) {
+                    tell(SocketOp::Datagram, 0, now(), key, 0, returned as u32, pid);
                 }
             });
         }

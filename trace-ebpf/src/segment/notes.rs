@@ -8,7 +8,7 @@ use core::{
 
 use trace_ebpf::{Counter, DeviceName, Hook, Kind, NAME_BYTES, PollEvent, ProcessName, Tag, flags};
 
-use super::{ENDED, FULL, LONGEST, flush, number, phase, push, slot_for, slot_of};
+use super::{ENDED, FULL, LONGEST, flush, now, number, phase, push, slot_for, slot_of};
 use crate::{
     maps::{Caller, Cpu, Slot, caller, count, facts, reserve, send, submit},
     memory::{Memory, Pointer},
@@ -301,13 +301,13 @@ pub unsafe fn copied(cpu: *mut Cpu, slot: *const Slot, pid: u32) {
     }
 }
 
-/// The thread's `recv()` returned with a datagram: if the segment that tells of the copy is still here, it tells this too, and
-/// saves a record.
+/// The thread's `recv()` returned with a datagram, for good if it is `taken`: it was no MSG_PEEK. If the segment that tells of the
+/// copy is still here, it tells this too, and saves a record.
 ///
 /// # Safety
 /// As for [`number`].
 #[inline(always)]
-pub unsafe fn end_read(cpu: *mut Cpu, pid: u32, time: u64) -> bool {
+pub unsafe fn end_read(cpu: *mut Cpu, pid: u32, taken: bool) -> bool {
     // SAFETY: as promised.
     unsafe {
         let key = (*cpu).read;
@@ -317,9 +317,12 @@ pub unsafe fn end_read(cpu: *mut Cpu, pid: u32, time: u64) -> bool {
         (*cpu).read = 0;
         let slot = slot_of(cpu, key);
         let known = (*slot).head.skb;
-        let here = known == key | ENDED
-            || known == key && matches!((*slot).phase, phase::TAKEN | phase::COPIED);
-        if !here || (*slot).ignored != 0 || (*slot).end > FULL || time - (*slot).head.t0 > LONGEST {
+        let waits = taken && matches!((*slot).phase, phase::TAKEN | phase::COPIED);
+        if known != key | ENDED && !(known == key && waits) || (*slot).ignored != 0 {
+            return false;
+        }
+        let time = now();
+        if (*slot).end > FULL || time - (*slot).head.t0 > LONGEST {
             return false;
         }
         push(

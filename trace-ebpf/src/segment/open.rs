@@ -44,10 +44,15 @@ pub(super) unsafe fn open<M: Memory>(
             M::member::<u8>(view, offset!(skb_cloned)) >> (offset!(skb_cloned_shift) & 7) & 1;
         let mut flag = if cloned != 0 { flags::CLONED } else { 0 };
         let buffer = number(cpu, M::member::<Pointer>(view, offset!(skb_head)).0);
-        let bytes = how & WITHOUT_PACKET == 0;
-        if bytes {
+        let mut kept = 0;
+        let mut cut = 0;
+        if how & WITHOUT_PACKET == 0 {
             flag |= flags::PACKET;
-            if !read_packet::<M>(cpu, slot, view, buffer, how & AT_DATA != 0) {
+            kept = PACKET_BYTES;
+            if read_packet::<M>(cpu, slot, view, buffer, how & AT_DATA != 0) {
+                kept = Packet::ip(addr_of_mut!((*slot).body).cast()).kept();
+                cut = PACKET_BYTES - kept;
+            } else {
                 flag |= flags::UNREADABLE;
             }
         }
@@ -94,9 +99,9 @@ pub(super) unsafe fn open<M: Memory>(
             len: length,
             netns,
             ifindex,
-            spare: 0,
+            cut: cut as u32,
         };
-        (*slot).end = if bytes { PACKET_BYTES as u32 } else { 0 };
+        (*slot).end = kept as u32;
         (*slot).ifindex = ifindex;
         (*slot).netns = netns;
         write_volatile(addr_of_mut!((*slot).device).cast(), device);

@@ -42,10 +42,7 @@ impl Assembler {
     pub(super) fn segment(&mut self, segment: &Segment<'_>, late: bool) {
         let mut reading = Reading {
             segment,
-            flow: segment
-                .packet
-                .filter(|_| segment.flags & flags::UNREADABLE == 0)
-                .and_then(|bytes| flow::parse(bytes, segment.ether_type, segment.len)),
+            flow: flow_of(segment).filter(|_| segment.flags & flags::UNREADABLE == 0),
             place: Place {
                 netns: segment.netns,
                 ifindex: segment.ifindex,
@@ -460,10 +457,12 @@ pub(super) fn comes_back(segment: &Segment<'_>) -> Option<usize> {
 
 /// TCP's segments are not cut into fragments.
 fn is_tcp(segment: &Segment<'_>) -> bool {
-    let flow = segment
-        .packet
-        .and_then(|bytes| flow::parse(bytes, segment.ether_type, segment.len));
-    flow.is_some_and(|flow| flow::is_tcp(&flow))
+    flow_of(segment).is_some_and(|flow| flow::is_tcp(&flow))
+}
+
+/// What its headers say.
+fn flow_of(segment: &Segment<'_>) -> Option<Flow> {
+    flow::parse(&segment.headers()?, segment.ether_type, segment.len)
 }
 
 /// Where a stamp was taken. `skb->dev` says it, but not always: a stamp taken alone

@@ -114,7 +114,11 @@ fn any_record<'a>(random: &mut Random, time: u64, space: &'a mut Space) -> Recor
                 ..SegmentHead::default()
             };
             space.packet = (random.below(3) != 0).then(|| headers(random));
-            Record::Segment(Segment::new(&head, space.packet.as_ref(), &space.entries))
+            Record::Segment(Segment::new(
+                &head,
+                space.packet.as_ref().map(|p| &p[..]),
+                &space.entries,
+            ))
         }
     }
 }
