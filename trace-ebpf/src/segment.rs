@@ -416,7 +416,9 @@ pub unsafe fn stamp_key<M: Memory>(
         }
         (*slot).handed = u8::from(what.hands);
         if what.ends {
-            if what.hook as u8 == Hook::Consume as u8 && !fresh && (*cpu).read == key {
+            let read = what.hook as u8 == Hook::Consume as u8 && (*cpu).read == key;
+            // another packet may have got the address before the reader's `recv()` returned: that one is not read
+            if read && matches!((*slot).phase, phase::TAKEN | phase::COPIED) {
                 (*slot).head.skb = key | ENDED;
                 (*slot).handed = 1;
             } else {
