@@ -5,7 +5,6 @@ use std::time::Duration;
 use pktjourney::lab::{Addresses, LabError, Pair, traffic::tcp::Service};
 
 use crate::{
-    kernels::lacks,
     trace::Journey,
     tracer::{Tracer, patience, some},
 };
@@ -91,17 +90,10 @@ fn bulk_data_is_delivered_whole() -> Result<(), LabError> {
             .filter(|journey| journey.payload() > Some(0))
             .collect();
         // What a nervous sender repeated was there already, and is dropped as such: all bytes came another way, see below.
-        // Where drops have no reasons, TCP frees it without telling.
         let repeated = |journey: &Journey| {
             let drop = journey.drop.as_ref();
-            let again = || {
-                journey
-                    .links
-                    .iter()
-                    .any(|link| link.kind == "retransmit_of")
-            };
             drop.is_some_and(|drop| drop.stage == "transport" && drop.reason.starts_with("TCP_"))
-                || journey.outcome == "unfinished" && lacks("drop_reason") && again()
+                || journey.repeated_unseen()
         };
         let (delivered, not): (Vec<&Journey>, Vec<&Journey>) = data
             .into_iter()

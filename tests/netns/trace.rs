@@ -6,6 +6,8 @@ use pktjourney::lab::Netns;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::kernels::lacks;
+
 /// All lines of one run.
 #[derive(Debug)]
 pub struct Trace {
@@ -101,6 +103,12 @@ pub struct End {
 }
 
 impl Journey {
+    /// What a nervous sender repeated, where drops have no reasons: TCP frees it where no hook is (docs/kernels.md).
+    pub fn repeated_unseen(&self) -> bool {
+        let again = |link: &Link| link.kind == "retransmit_of";
+        self.outcome == "unfinished" && lacks("drop_reason") && self.links.iter().any(again)
+    }
+
     /// Whether it has a stage of this name, in whatever leg.
     pub fn has(&self, stage: &str) -> bool {
         self.stages.iter().any(|s| s.stage == stage)

@@ -146,9 +146,8 @@ pub struct Cpu {
     pub poll_key: u64,
     pub poll_softirq: u64,
     pub poll_irq: u16,
-    pub pad2: u16,
-    /// The thread that copied the datagram `read`, and has not returned from its `recv()`.
-    pub reader: u32,
+    pub pad2: [u16; 3],
+    /// The datagram that was copied last here: its reader is about to return from `recv()`.
     pub read: u64,
     /// The sk_buff that is being looked at, copied where each look at itself would be a call of a helper.
     pub skb: [u64; SKB_SPAN / 8],
@@ -197,7 +196,10 @@ pub struct Caller {
     pub pieces: u32,
     /// The socket is a TCP socket: 1.
     pub tcp: u32,
-    pub pad: u32,
+    /// The thread that copied the datagram `read`, and has not returned from its `recv()`; 0 = none. Who else shares this place
+    /// may use the rest.
+    pub reader: u32,
+    pub read: u64,
 }
 
 /// Who scheduled a NAPI: direct-mapped by its address.

@@ -11,7 +11,9 @@ use crate::{
     maps::{Caller, caller, count, send},
     memory::{Memory, Pointer, Probe},
     packet,
-    segment::{Detail, Stamp, copied, end_read, name_process, now, number, phase, stamp, thread},
+    segment::{
+        Detail, Stamp, copied, end_read, name_process, now, number, phase, stamp, take_read, thread,
+    },
 };
 
 const TCP: u16 = packet::TCP as u16;
@@ -323,8 +325,11 @@ pub fn recv_return<P: Probe>(probe: &P, returned: i32) {
 pub fn recv_return_blind(returned: i32) {
     if returned >= 0 {
         received_tcp(core::ptr::null());
-        // SAFETY: this CPU's state.
-        alone(|cpu| unsafe { end_read(cpu, thread(), false) });
+        let read = take_read(thread());
+        if read != 0 {
+            // SAFETY: this CPU's state.
+            alone(|cpu| unsafe { end_read(cpu, read, false) });
+        }
     }
 }
 
@@ -344,27 +349,42 @@ fn received<M: Memory>(sk: *const c_void, returned: i32, flags: u64) {
         if !wanted(protocol) {
             return;
         }
-        if protocol == UDP && flags & MSG_PEEK == 0 {
+        if protocol == UDP {
+            received_datagram::<M>(sk, returned, flags);
+        }
+        if protocol == TCP {
+            received_tcp(sk);
+        }
+    }
+}
+
+/// A thread's `recv()` on a datagram socket is done.
+#[inline(always)]
+fn received_datagram<M: Memory>(sk: *const c_void, returned: i32, flags: u64) {
+    let pid = thread();
+    let read = take_read(pid);
+    if flags & MSG_PEEK != 0 {
+        return;
+    }
+    // SAFETY: `sk` is live.
+    unsafe {
+        alone(|cpu| {
+            if end_read(cpu, read, true) {
+                name_process(cpu, pid);
+                return;
+            }
             // "The oldest in its queue" says nothing where some are not followed: a connected socket has one flow.
             const CONNECTED: u8 = 1; // TCP_ESTABLISHED
             if config!(sample) != 0 && M::load::<u8>(sk, offset!(sk_state)) != CONNECTED {
                 return;
             }
-            let pid = thread();
-            alone(|cpu| {
-                let key = number(cpu, sk);
-                if !followed(key) {
-                    return;
-                }
-                name_process(cpu, pid);
-                if !end_read(cpu, pid, true) {
-                    tell(SocketOp::Datagram, 0, now(), key, 0, returned as u32, pid);
-                }
-            });
-        }
-        if protocol == TCP {
-            received_tcp(sk);
-        }
+            let key = number(cpu, sk);
+            if !followed(key) {
+                return;
+            }
+            name_process(cpu, pid);
+            tell(SocketOp::Datagram, 0, now(), key, 0, returned as u32, pid);
+        });
     }
 }
 

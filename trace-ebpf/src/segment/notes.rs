@@ -294,31 +294,44 @@ unsafe fn leaves(caller: *mut Caller, slot: *const Slot) {
 /// As for [`number`].
 #[inline(always)]
 pub unsafe fn copied(cpu: *mut Cpu, slot: *const Slot, pid: u32) {
-    // SAFETY: as promised.
+    // SAFETY: as promised; the entry is the running thread's.
     unsafe {
-        (*cpu).reader = pid;
-        (*cpu).read = (*slot).head.skb;
+        let key = (*slot).head.skb;
+        (*cpu).read = key;
+        if let Some(caller) = caller(pid) {
+            (*caller).reader = pid;
+            (*caller).read = key;
+        }
     }
 }
 
-/// The thread's `recv()` returned with a datagram, for good if it is `taken`: it was no MSG_PEEK. If the segment that tells of the
-/// copy is still here, it tells this too, and saves a record.
+/// The datagram that the thread has copied, if that was seen, by a call that returns now, wherever it runs by now; 0 = none.
+#[inline(always)]
+pub fn take_read(pid: u32) -> u64 {
+    let Some(caller) = caller(pid) else { return 0 };
+    // SAFETY: the entry is the running thread's.
+    unsafe {
+        if (*caller).reader != pid {
+            return 0;
+        }
+        (*caller).reader = 0;
+        (*caller).read
+    }
+}
+
+/// The `recv()` that copied this datagram returned, for good if it is `taken`: it was no MSG_PEEK. If the segment that tells of
+/// the copy is still here, it tells this too, and saves a record.
 ///
 /// # Safety
 /// As for [`number`].
 #[inline(always)]
-pub unsafe fn end_read(cpu: *mut Cpu, pid: u32, taken: bool) -> bool {
+pub unsafe fn end_read(cpu: *mut Cpu, key: u64, taken: bool) -> bool {
     // SAFETY: as promised.
     unsafe {
-        let key = (*cpu).read;
-        if (*cpu).reader != pid || key == 0 {
-            return false;
-        }
-        (*cpu).read = 0;
         let slot = slot_of(cpu, key);
         let known = (*slot).head.skb;
         let waits = taken && matches!((*slot).phase, phase::TAKEN | phase::COPIED);
-        if known != key | ENDED && !(known == key && waits) || (*slot).ignored != 0 {
+        if key == 0 || known != key | ENDED && !(known == key && waits) || (*slot).ignored != 0 {
             return false;
         }
         let time = now();
