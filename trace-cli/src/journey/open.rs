@@ -281,13 +281,18 @@ impl Open {
             .max()
     }
 
-    /// When its transport took it, in its current leg.
-    pub(super) fn reached_transport(&self) -> Option<u64> {
-        self.stamps
-            .iter()
-            .filter(|s| s.leg == self.leg && TRANSPORT.has(s.point))
-            .map(|s| s.time)
-            .min()
+    /// The earliest time at which its socket may have had it, in its current leg: when its transport took it. Where nothing before
+    /// `sk_data_ready` is probed there, which a reader on another CPU can be faster than, when it was seen last before that.
+    pub(super) fn readable_since(&self) -> Option<u64> {
+        let here = || self.stamps.iter().filter(|s| s.leg == self.leg);
+        let first = here()
+            .filter(|s| TRANSPORT.has(s.point))
+            .min_by_key(|s| s.time)?;
+        if first.point != Point::Queued {
+            return Some(first.time);
+        }
+        let before = here().filter(|s| !TRANSPORT.has(s.point) && s.time <= first.time);
+        before.map(|s| s.time).max().or(Some(first.time))
     }
 
     pub(super) fn end(&mut self, outcome: Outcome, time: u64) {

@@ -328,7 +328,7 @@ pub fn recv_return_blind(returned: i32) {
         let read = take_read(thread());
         if read != 0 {
             // SAFETY: this CPU's state.
-            alone(|cpu| unsafe { end_read(cpu, read, false) });
+            alone(|cpu| unsafe { end_read(cpu, read) });
         }
     }
 }
@@ -369,7 +369,7 @@ fn received_datagram<M: Memory>(sk: *const c_void, returned: i32, flags: u64) {
     // SAFETY: `sk` is live.
     unsafe {
         alone(|cpu| {
-            if end_read(cpu, read, true) {
+            if end_read(cpu, read) {
                 name_process(cpu, pid);
                 return;
             }

@@ -8,7 +8,7 @@ use core::{
 
 use trace_ebpf::{Counter, DeviceName, Hook, Kind, NAME_BYTES, PollEvent, ProcessName, Tag, flags};
 
-use super::{ENDED, FULL, LONGEST, flush, now, number, phase, push, slot_for, slot_of};
+use super::{ENDED, FULL, LONGEST, flush, now, number, push, slot_for, slot_of};
 use crate::{
     maps::{Caller, Cpu, Slot, caller, count, facts, reserve, send, submit},
     memory::{Memory, Pointer},
@@ -319,19 +319,17 @@ pub fn take_read(pid: u32) -> u64 {
     }
 }
 
-/// The `recv()` that copied this datagram returned, for good if it is `taken`: it was no MSG_PEEK. If the segment that tells of
-/// the copy is still here, it tells this too, and saves a record.
+/// The `recv()` that copied this datagram returned. If the segment that tells of the copy, and that it has ended, is still here,
+/// it tells this too, and saves a record.
 ///
 /// # Safety
 /// As for [`number`].
 #[inline(always)]
-pub unsafe fn end_read(cpu: *mut Cpu, key: u64, taken: bool) -> bool {
+pub unsafe fn end_read(cpu: *mut Cpu, key: u64) -> bool {
     // SAFETY: as promised.
     unsafe {
         let slot = slot_of(cpu, key);
-        let known = (*slot).head.skb;
-        let waits = taken && matches!((*slot).phase, phase::TAKEN | phase::COPIED);
-        if key == 0 || known != key | ENDED && !(known == key && waits) || (*slot).ignored != 0 {
+        if key == 0 || (*slot).head.skb != key | ENDED {
             return false;
         }
         let time = now();

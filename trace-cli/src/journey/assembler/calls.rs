@@ -183,9 +183,7 @@ impl Assembler {
                     if open.seen.has(Point::Copy) {
                         return Fit::Gone;
                     }
-                    // A reader on another CPU can be faster than sk_data_ready, so what counts is the
-                    // transport's first stamp.
-                    match open.reached_transport() {
+                    match open.readable_since() {
                         Some(time) if time <= end => Fit::This,
                         _ => Fit::NotYet,
                     }
