@@ -32,7 +32,7 @@ pub struct Arguments {
     /// What to measure; all when none is named. All but those in a guest and `user-side` need root; they measure this machine
     #[arg(value_enum)]
     parts: Vec<Part>,
-    /// The guests' kernel lines, for `instructions`
+    /// The guests' kernel lines, for `instructions` and `hook-instructions`
     #[arg(long, default_value = "6.12,5.10", value_delimiter = ',')]
     kernel: Vec<String>,
     /// Fail when a row of instructions is 3 % above the accepted one (docs/performance.json)

@@ -27,6 +27,9 @@ struct Round {
     hooks: Option<Map<String, Value>>,
 }
 
+/// A program's name, its runs and its ns a packet.
+type Program<'a> = (&'a str, f64, f64);
+
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
@@ -198,34 +201,38 @@ impl Results {
         table
     }
 
-    /// Of each program: runs a packet, ns (in a guest: instructions) a run and a packet; the costliest first.
-    pub fn each_hook(&self) -> String {
-        let mut table = String::from(
-            "| | load | program | runs a packet | a run | a packet |\n|---|---|---|---|---|---|\n",
-        );
+    /// By load and tool: the programs of the last round, each with its runs and its ns a packet.
+    fn programs(&self) -> Vec<(&str, &str, Vec<Program<'_>>)> {
+        let mut all = Vec::new();
         for load in &self.loads {
             for tool in &self.tools {
                 let Some(round) = self.of(load, tool).last() else {
                     continue;
                 };
-                let mut rows: Vec<(&str, f64, f64)> = round
-                    .hooks
-                    .iter()
-                    .flatten()
-                    .map(|(name, hook)| {
-                        let of = |key| number(hook, key) / round.packets;
-                        (name.as_str(), of("runs"), of("ns"))
-                    })
-                    .filter(|&(_, runs, _)| runs > 0.05)
-                    .collect();
-                rows.sort_by(|a, b| f64::total_cmp(&b.2, &a.2));
-                for (name, runs, ns) in rows {
-                    let _ = writeln!(
-                        table,
-                        "| {tool} | {load} | `{name}` | {runs:.2} | {:.0} | {ns:.0} |",
-                        ns / runs
-                    );
-                }
+                let programs = round.hooks.iter().flatten().map(|(name, hook)| {
+                    let a_packet = |key| number(hook, key) / round.packets;
+                    (name.as_str(), a_packet("runs"), a_packet("ns"))
+                });
+                all.push((load.as_str(), tool.as_str(), programs.collect()));
+            }
+        }
+        all
+    }
+
+    /// Of each program: runs a packet, ns (in a guest: instructions) a run and a packet; the costliest first.
+    pub fn each_hook(&self) -> String {
+        let mut table = String::from(
+            "| | load | program | runs a packet | a run | a packet |\n|---|---|---|---|---|---|\n",
+        );
+        for (load, tool, mut programs) in self.programs() {
+            programs.retain(|&(_, runs, _)| runs > 0.05);
+            programs.sort_by(|a, b| f64::total_cmp(&b.2, &a.2));
+            for (name, runs, ns) in programs {
+                let _ = writeln!(
+                    table,
+                    "| {tool} | {load} | `{name}` | {runs:.2} | {:.0} | {ns:.0} |",
+                    ns / runs
+                );
             }
         }
         table
@@ -236,27 +243,17 @@ impl Results {
         let mut table = String::from(
             "| | load | runs a packet | ns a run | ns a packet |\n|---|---|---|---|---|\n",
         );
-        for load in &self.loads {
-            for tool in &self.tools {
-                let Some(round) = self.of(load, tool).last() else {
-                    continue;
-                };
-                let hooks = round
-                    .hooks
-                    .iter()
-                    .flatten()
-                    .filter(|(name, _)| !name.starts_with("sweep"));
-                let (mut runs, mut ns) = (0.0, 0.0);
-                for (_, hook) in hooks {
-                    runs += number(hook, "runs") / round.packets;
-                    ns += number(hook, "ns") / round.packets;
-                }
-                let _ = writeln!(
-                    table,
-                    "| {tool} | {load} | {runs:.1} | {:.0} | {ns:.0} |",
-                    ns / runs
-                );
+        for (load, tool, programs) in self.programs() {
+            let (mut runs, mut ns) = (0.0, 0.0);
+            for (_, more, longer) in programs.iter().filter(|p| !p.0.starts_with("sweep")) {
+                runs += more;
+                ns += longer;
             }
+            let _ = writeln!(
+                table,
+                "| {tool} | {load} | {runs:.1} | {:.0} | {ns:.0} |",
+                ns / runs
+            );
         }
         table
     }
@@ -342,6 +339,35 @@ mod tests {
             results
                 .instructions()
                 .contains("| ours | 15 · 1.50 | 15 · 1.50 |")
+        );
+    }
+
+    #[test]
+    fn programs_are_told_one_by_one_and_together() {
+        let runs = |runs, ns| json!({"runs": runs, "ns": ns});
+        let round = json!({
+            "tool": "ours", "load": "udp", "packets": 10, "sent_cpu_ns": 1, "cpu_ns": 1, "wall_ns": 1,
+            "hooks": {"cheap": runs(10, 500), "dear": runs(20, 4000), "sweep": runs(10, 100), "rare": runs(0, 0)},
+        });
+        let results = Results::read(&format!("{round}\n")).expect("results");
+        let rows: Vec<String> = results
+            .each_hook()
+            .lines()
+            .skip(2)
+            .map(str::to_owned)
+            .collect();
+        assert_eq!(
+            rows,
+            [
+                "| ours | udp | `dear` | 2.00 | 200 | 400 |",
+                "| ours | udp | `cheap` | 1.00 | 50 | 50 |",
+                "| ours | udp | `sweep` | 1.00 | 10 | 10 |",
+            ]
+        );
+        assert!(
+            results
+                .hooks()
+                .ends_with("| ours | udp | 3.0 | 150 | 450 |\n")
         );
     }
 
