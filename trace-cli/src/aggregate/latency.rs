@@ -8,7 +8,7 @@
 
 use hdrhistogram::Histogram;
 
-use crate::journey::model::{Direction, Journey, Outcome, StageState};
+use crate::journey::model::{Direction, Journey, Outcome, Stage, StageState};
 use crate::journey::stage::StageName;
 
 /// Two significant digits: no percentile is off by more than 1 %.
@@ -20,8 +20,8 @@ pub struct Latency {
     /// By [`place`]; as long as need be.
     series: Vec<Option<Series>>,
     excluded: Excluded,
-    /// The stages of the journey at hand, summed by leg.
-    scratch: Vec<(u16, StageName, StageState, u64)>,
+    /// Memory of [`sum_by_leg`].
+    sums: Vec<(u16, StageName, StageState, u64)>,
 }
 
 const DIRECTIONS: [Direction; 4] = [
@@ -39,6 +39,39 @@ const fn place(direction: Direction, stage: Option<StageName>, state: StageState
         None => total,
     };
     (direction as usize * (total + 1) + stage) * 2 + state as usize
+}
+
+/// Whether a leg passed a stage more than once.
+fn any_twice(stages: &[Stage]) -> bool {
+    let (mut leg, mut met) = (0, 0_u64);
+    stages.iter().any(|stage| {
+        if stage.leg > leg {
+            (leg, met) = (stage.leg, 0);
+        }
+        let bit = 1 << stage.name as u8;
+        let twice = met & bit != 0 || stage.leg < leg;
+        met |= bit;
+        twice
+    })
+}
+
+const _: () = assert!(StageName::ALL.len() <= u64::BITS as usize);
+
+/// The stages of one leg with one name are one.
+fn sum_by_leg(stages: &[Stage], sums: &mut Vec<(u16, StageName, StageState, u64)>) {
+    for stage in stages {
+        let same = sums
+            .iter_mut()
+            .find(|(leg, name, ..)| (*leg, *name) == (stage.leg, stage.name));
+        match same {
+            // Part of the sum is a gap: so is the sum.
+            Some((_, _, state, ns)) => {
+                *state = (*state).max(stage.state);
+                *ns += stage.ns;
+            }
+            None => sums.push((stage.leg, stage.name, stage.state, stage.ns)),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -103,25 +136,20 @@ impl Latency {
     }
 
     fn count(&mut self, journey: &Journey) {
-        let mut scratch = std::mem::take(&mut self.scratch);
-        for stage in &journey.stages {
-            let same = scratch
-                .iter_mut()
-                .find(|(leg, name, ..)| (*leg, *name) == (stage.leg, stage.name));
-            match same {
-                // Part of the sum is a gap: so is the sum.
-                Some((_, _, state, ns)) => {
-                    *state = (*state).max(stage.state);
-                    *ns += stage.ns;
-                }
-                None => scratch.push((stage.leg, stage.name, stage.state, stage.ns)),
+        let direction = journey.direction;
+        if any_twice(&journey.stages) {
+            let mut sums = std::mem::take(&mut self.sums);
+            sum_by_leg(&journey.stages, &mut sums);
+            for (_, stage, state, ns) in sums.drain(..) {
+                self.series(direction, Some(stage), state).add(ns);
+            }
+            self.sums = sums;
+        } else {
+            for stage in &journey.stages {
+                self.series(direction, Some(stage.name), stage.state)
+                    .add(stage.ns);
             }
         }
-        let direction = journey.direction;
-        for (_, stage, state, ns) in scratch.drain(..) {
-            self.series(direction, Some(stage), state).add(ns);
-        }
-        self.scratch = scratch;
         self.series(direction, None, StageState::Measured)
             .add(journey.total);
     }

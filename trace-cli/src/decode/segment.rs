@@ -8,6 +8,16 @@ pub(super) const HEAD: usize = size_of::<SegmentHead>();
 pub(super) const ENTRY: usize = size_of::<Entry>();
 /// Entries below are hooks, from here on facts (see [`trace_ebpf::Entry`]).
 const FIRST_TAG: u8 = 128;
+/// The numbers that entries of this version have.
+static KNOWN: [bool; 256] = {
+    let mut known = [false; 256];
+    let mut number = 0;
+    while number < known.len() {
+        known[number] = hook(number as u8).is_some() || tag(number as u8).is_some();
+        number += 1;
+    }
+    known
+};
 
 /// The stamps that one sk_buff gathered on one CPU without being handed over. Headers and entries lie where the record
 /// does.
@@ -128,8 +138,14 @@ impl<'a> Segment<'a> {
         self.entries
     }
 
+    /// Whether it has a stamp of one of these hooks.
+    pub fn has_any<const N: usize>(&self, hooks: [Hook; N]) -> bool {
+        let mut tags = self.entries.iter().map(|bytes| entry(bytes).tag);
+        tags.any(|tag| hooks.iter().any(|&hook| tag == hook as u8))
+    }
+
     /// Its entries, in the wire's order.
-    pub fn items(&self) -> impl Iterator<Item = Item> + use<'a> {
+    pub fn items(&self) -> impl Iterator<Item = Item> + Clone + use<'a> {
         let t0 = self.t0;
         let entries = self.entries.iter();
         entries.filter_map(move |bytes| item(entry(bytes), t0))
@@ -205,9 +221,9 @@ pub(super) fn segment(fields: Fields<'_>) -> Result<Segment<'_>, DecodeError> {
     if !more.is_empty() || entries.len() > MAX_ENTRIES {
         return Err(shape);
     }
-    for bytes in entries {
-        let entry = entry(bytes);
-        item(entry, 0).ok_or(DecodeError::UnknownTag(entry.tag))?;
+    let tags = entries.iter().map(|bytes| entry(bytes).tag);
+    if let Some(unknown) = tags.into_iter().find(|&tag| !KNOWN[usize::from(tag)]) {
+        return Err(DecodeError::UnknownTag(unknown));
     }
     Ok(Segment {
         cpu: fields.cpu(4)?,
@@ -226,7 +242,7 @@ pub(super) fn segment(fields: Fields<'_>) -> Result<Segment<'_>, DecodeError> {
 }
 
 /// The hook with this number in the wire format.
-pub fn hook(number: u8) -> Option<Hook> {
+pub const fn hook(number: u8) -> Option<Hook> {
     Some(match number {
         1 => Hook::Interrupt,
         2 => Hook::NapiSchedule,
@@ -266,7 +282,7 @@ pub fn hook(number: u8) -> Option<Hook> {
     })
 }
 
-fn tag(number: u8) -> Option<Tag> {
+const fn tag(number: u8) -> Option<Tag> {
     Some(match number {
         128 => Tag::Device,
         129 => Tag::Netns,

@@ -25,7 +25,7 @@ use super::ledger::{Balance, KernelCounters};
 use super::links::Links;
 use super::model::{Journey, Ledger, Losses, Unfinished};
 use super::names::Names;
-use super::open::{Place, Stamp};
+use super::open::Stamp;
 use super::outcome;
 use super::point::Point;
 use super::polls::Polls;
@@ -40,7 +40,7 @@ use super::stages::Builder;
 const CONSUME_NS: u64 = 50_000_000;
 /// A drop's record and its stamp are taken by one program run.
 const DROP_NS: u64 = 100_000;
-/// Empty lists of stamps and places that are kept.
+/// Empty lists of stamps that are kept.
 const SPARE: usize = 4096;
 /// Records held back at most, for each journey that may be open.
 const HELD_FOR_EACH: usize = 4;
@@ -91,7 +91,7 @@ pub struct Assembler {
     lingering: VecDeque<(u64, Ref)>,
     out: VecDeque<Journey>,
     /// Memory of journeys that are gone, for new ones.
-    spare: Vec<(Vec<Stamp>, Vec<Place>)>,
+    spare: Vec<Vec<Stamp>>,
     timelines: Builder,
     /// … and of segments that were read.
     context: Vec<(Point, u64)>,
@@ -125,7 +125,7 @@ impl Assembler {
             lingering: VecDeque::new(),
             out: VecDeque::new(),
             spare: Vec::new(),
-            timelines: Builder::default(),
+            timelines: Builder::new(Probed::ALL),
             context: Vec::new(),
             last_id: 0,
             now: 0,
@@ -137,6 +137,7 @@ impl Assembler {
     /// Says which hooks the attach plan could attach; until then all count as attached.
     pub fn set_probed(&mut self, probed: Probed) {
         self.probed = probed;
+        self.timelines = Builder::new(probed);
     }
 
     /// Tells the number of `SKB_DROP_REASON_QUEUE_PURGE` on this kernel (6.3+): what a closed socket's queue

@@ -4,59 +4,116 @@
 use trace_ebpf::Hook;
 
 use super::open::{Open, Stamp};
-use super::point::{ARRIVAL, OUTBOUND, Point, TRANSPORT};
+use super::point::{ARRIVAL, OUTBOUND, Point, Points, TRANSPORT};
 use super::probed::Probed;
 use super::stages::read_at;
 
-/// A hook that packets for a socket cannot go round.
-struct Station {
-    point: Point,
-    hook: Hook,
+/// What packets for a socket cannot go round.
+const STATIONS: Points = Points::of(&[Point::Receive, Point::Ip, Point::Transport, Point::Queued]);
+
+/// Those of the stations that this kernel shows.
+fn shown(probed: Probed) -> Points {
+    const HOOKS: [(Point, Hook); 4] = [
+        (Point::Receive, Hook::Receive),
+        (Point::Ip, Hook::Ip),
+        (Point::Transport, Hook::Transport),
+        (Point::Queued, Hook::Queued),
+    ];
+    let mut shown = Points::default();
+    for (point, hook) in HOOKS {
+        if probed.has(hook) {
+            shown.insert(point);
+        }
+    }
+    shown
 }
 
-const IN: &[Station] = &[
-    Station {
-        point: Point::Receive,
-        hook: Hook::Receive,
-    },
-    Station {
-        point: Point::Ip,
-        hook: Hook::Ip,
-    },
-    Station {
-        point: Point::Transport,
-        hook: Hook::Transport,
-    },
-    Station {
-        point: Point::Queued,
-        hook: Hook::Queued,
-    },
-];
+/// Which spans are gaps. Between two points of one leg, which is nearly all that is asked, only the hooks that this kernel shows
+/// decide that: it is worked out once.
+#[derive(Debug)]
+pub(super) struct Gaps {
+    probed: Probed,
+    /// By whether the packet is TCP's, and the span's beginning.
+    known: [[Known; POINTS]; 2],
+}
 
-/// Whether a hook that the packet must have passed between two stamps left none.
-pub(super) fn is_gap(open: &Open, from: &Stamp, to: &Stamp, probed: Probed) -> bool {
-    if from.leg != to.leg {
-        // The driver that passed it on was not looked at, or its way to the poll.
-        return arrival_lost(to)
-            || OUTBOUND.has(from.point)
-                && from.point < Point::StartXmit
-                && !probed.has(Hook::StartXmit)
-            || from.point == Point::StartXmit
-                && to.point == Point::Receive
-                && !probed.has(Hook::Backlog);
+const POINTS: usize = Point::Drop as usize + 1;
+
+/// Ends of spans with one beginning.
+#[derive(Clone, Copy, Default, Debug)]
+struct Known {
+    asked: Points,
+    gaps: Points,
+}
+
+impl Gaps {
+    pub(super) const fn new(probed: Probed) -> Self {
+        const UNKNOWN: Known = Known {
+            asked: Points::of(&[]),
+            gaps: Points::of(&[]),
+        };
+        Self {
+            probed,
+            known: [[UNKNOWN; POINTS]; 2],
+        }
     }
-    let (a, b) = (from.point, to.point);
+
+    /// The hooks that this kernel shows.
+    pub(super) const fn probed(&self) -> Probed {
+        self.probed
+    }
+
+    /// Whether a hook that the packet must have passed between two stamps left none.
+    pub(super) fn is_gap(&mut self, open: &Open, from: &Stamp, to: &Stamp) -> bool {
+        let (a, b) = (from.point, to.point);
+        if from.leg != to.leg {
+            // The driver that passed it on was not looked at, or its way to the poll.
+            return arrival_lost(to)
+                || OUTBOUND.has(a) && a < Point::StartXmit && !self.probed.has(Hook::StartXmit)
+                || a == Point::StartXmit && b == Point::Receive && !self.probed.has(Hook::Backlog);
+        }
+        let inward = a <= Point::RecvDone;
+        match b {
+            Point::Consume
+                if inward && TRANSPORT.has(a) && a < Point::Queued && read_at(open, b) =>
+            {
+                true
+            }
+            // Ended on the way in: where that was is not known if nobody looks further along.
+            Point::Consume | Point::Drop if inward && a >= Point::Receive && a < Point::Queued => {
+                open.flow.is_some() && unprobed_in(a, Point::Copy, self.probed) && !bookend(a)
+            }
+            _ => {
+                let tcp = open.is_tcp();
+                let known = &mut self.known[usize::from(tcp)][a as usize];
+                if !known.asked.has(b) {
+                    known.asked.insert(b);
+                    if swallowed(tcp, a, b, self.probed) {
+                        known.gaps.insert(b);
+                    }
+                }
+                known.gaps.has(b)
+            }
+        }
+    }
+
+    /// Whether a span that is a gap holds stamps that this kernel does show.
+    pub(super) fn is_loss(&self, open: &Open, from: &Stamp, to: &Stamp) -> bool {
+        if from.leg != to.leg {
+            return arrival_lost(to);
+        }
+        let (a, b) = (from.point, to.point);
+        let at_socket = b == Point::Queued || b == Point::Copy || b == Point::RecvDone;
+        at_socket && a < Point::Queued && missing(open.is_tcp(), a, b).meets(shown(self.probed))
+    }
+}
+
+/// Whether a packet passed a hook from one point of its leg to another without a stamp.
+fn swallowed(tcp: bool, a: Point, b: Point, probed: Probed) -> bool {
     let inward = a <= Point::RecvDone;
     match b {
         _ if inward && (TRANSPORT.has(b) || b == Point::RecvDone) => {
-            swallowed_on_the_way_in(open, a, b, probed)
-        }
-        Point::Consume if inward && TRANSPORT.has(a) && a < Point::Queued && read_at(open, b) => {
-            true
-        }
-        // Ended on the way in: where that was is not known if nobody looks further along.
-        Point::Consume | Point::Drop if inward && a >= Point::Receive && a < Point::Queued => {
-            open.flow.is_some() && unprobed_in(a, Point::Copy, probed) && !bookend(a)
+            swallowed_on_the_way_in(tcp, a, b, probed)
         }
         _ if inward && b <= Point::RecvDone => match (a, b) {
             (Point::Receive, Point::PreEnter) => false,
@@ -69,8 +126,8 @@ pub(super) fn is_gap(open: &Open, from: &Stamp, to: &Stamp, probed: Probed) -> b
             _ => false,
         },
         // Through: forwarded by IP or by a bridge.
-        _ if inward && OUTBOUND.has(b) => a < Point::Receive || out_swallowed(open, a, b, probed),
-        _ if !inward => out_swallowed(open, a, b, probed),
+        _ if inward && OUTBOUND.has(b) => a < Point::Receive || out_swallowed(tcp, a, b, probed),
+        _ if !inward => out_swallowed(tcp, a, b, probed),
         _ => false,
     }
 }
@@ -89,11 +146,11 @@ const fn bookend(point: Point) -> bool {
 }
 
 fn unprobed_in(a: Point, b: Point, probed: Probed) -> bool {
-    IN.iter()
-        .any(|s| a < s.point && s.point < b && !probed.has(s.hook) && s.point != Point::Queued)
+    let passed = STATIONS.without(Points::of(&[Point::Queued])).between(a, b);
+    !passed.within(shown(probed))
 }
 
-fn swallowed_on_the_way_in(open: &Open, a: Point, b: Point, probed: Probed) -> bool {
+fn swallowed_on_the_way_in(tcp: bool, a: Point, b: Point, probed: Probed) -> bool {
     match (a, b) {
         // The copying was not seen (copy_linear_skb has no tracepoint): the wait holds it.
         (Point::Queued | Point::Wakeup | Point::TcpBacklog, Point::RecvDone) => return true,
@@ -102,45 +159,32 @@ fn swallowed_on_the_way_in(open: &Open, a: Point, b: Point, probed: Probed) -> b
         (Point::PreLeave | Point::Deliver, Point::InEnter | Point::InLeave) => return false,
         (Point::InLeave, b) if b <= Point::Queued => return false,
         // Out-of-order data is queued without sk_data_ready.
-        (Point::TcpSocket | Point::TransportDone | Point::Transport, Point::Copy)
-            if open.is_tcp() =>
-        {
+        (Point::TcpSocket | Point::TransportDone | Point::Transport, Point::Copy) if tcp => {
             return false;
         }
         _ => {}
     }
     // ip_local_deliver: what is before it is no longer what its name says.
     let delivers = a < Point::Deliver && b >= Point::Transport && !probed.has(Hook::Deliver);
-    delivers || missing(open, a, b).next().is_some()
+    delivers || !missing(tcp, a, b).is_empty()
 }
 
 /// The stations between two points: passed, and not stamped.
-fn missing(open: &Open, a: Point, b: Point) -> impl Iterator<Item = &'static Station> {
-    let queue_unseen = open.is_tcp() || b == Point::TransportDone;
-    IN.iter()
-        .filter(move |s| s.point != Point::Queued || !queue_unseen)
-        .filter(move |s| a < s.point && s.point < b)
-}
-
-/// Whether stamps are missing between two that this kernel does show.
-pub(super) fn is_loss(open: &Open, from: &Stamp, to: &Stamp, probed: Probed) -> bool {
-    if from.leg != to.leg {
-        return arrival_lost(to);
+fn missing(tcp: bool, a: Point, b: Point) -> Points {
+    let queue_unseen = tcp || b == Point::TransportDone;
+    let passed = STATIONS.between(a, b);
+    if queue_unseen {
+        passed.without(Points::of(&[Point::Queued]))
+    } else {
+        passed
     }
-    let (a, b) = (from.point, to.point);
-    let at_socket = b == Point::Queued || b == Point::Copy || b == Point::RecvDone;
-    at_socket
-        && a < Point::Queued
-        && is_gap(open, from, to, probed)
-        && missing(open, a, b).any(|s| probed.has(s.hook))
 }
 
 /// Whether a hook on the way out was passed that this kernel does not show. Hooks that are probed and
 /// left no stamp were not passed: packet sockets begin at the device, netfilter's flow table skips IP.
-fn out_swallowed(open: &Open, a: Point, b: Point, probed: Probed) -> bool {
+fn out_swallowed(tcp: bool, a: Point, b: Point, probed: Probed) -> bool {
     let passes = |point: Point, hook: Hook| a < point && point < b && !probed.has(hook);
     let sends = a >= Point::Send;
-    let tcp = sends && open.is_tcp();
     match (a, b) {
         // In the driver already, where nobody looks.
         (_, Point::Consume | Point::Drop) => {
@@ -158,7 +202,7 @@ fn out_swallowed(open: &Open, a: Point, b: Point, probed: Probed) -> bool {
                 || passes(Point::IpOutput, Hook::IpOutput);
             noted
                 || sends && unseen
-                || tcp && passes(Point::TcpTransmit, Hook::TcpTransmit)
+                || sends && tcp && passes(Point::TcpTransmit, Hook::TcpTransmit)
                 || passes(Point::DevQueue, Hook::DevQueue) && b != Point::Neighbour
                 || b == Point::XmitDone && a != Point::StartXmit && !probed.has(Hook::StartXmit)
                 || b == Point::QdiscDequeue

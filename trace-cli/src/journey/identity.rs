@@ -14,7 +14,8 @@
 
 use super::flow::{can_carry_packets, may_be_same_packet, same_addresses};
 use super::model::Flow;
-use super::open::{Open, Place, Side, State};
+use super::open::{Open, Side, State};
+use super::places::{NOWHERE, Place};
 use super::point::{
     ARRIVAL, BEGINNINGS, INBOUND, LOCAL_OUTPUT, OUTBOUND, Point, Points, SENDING, TRAILING,
     TRANSPORT,
@@ -52,6 +53,56 @@ pub(super) struct Sight<'a> {
 const AT_ONCE_NS: u64 = 1_000_000;
 
 const GIVEN: Points = Points::of(&[Point::StartXmit, Point::XmitDone]);
+
+/// What a packet passes on its way in, one after the other, whatever becomes of it.
+const WAY_IN: Points = Points::of(&[
+    Point::Receive,
+    Point::Ip,
+    Point::PreEnter,
+    Point::PreLeave,
+    Point::Deliver,
+    Point::InEnter,
+    Point::InLeave,
+    Point::Transport,
+    Point::TcpSocket,
+    Point::TcpBacklog,
+    Point::Queued,
+    Point::Wakeup,
+    Point::TransportDone,
+    Point::Copy,
+    Point::Consume,
+    Point::Drop,
+]);
+/// … and on its way out.
+const WAY_OUT: Points = Points::of(&[
+    Point::IpOutput,
+    Point::OutEnter,
+    Point::OutLeave,
+    Point::PostEnter,
+    Point::PostLeave,
+    Point::Neighbour,
+    Point::DevQueue,
+    Point::QdiscEnqueue,
+    Point::QdiscDequeue,
+    Point::StartXmit,
+    Point::Consume,
+    Point::Drop,
+]);
+
+/// Whether a stamp without headers is, without any doubt, the next one on the way that the packet is on, at the place where it
+/// is. So are most: what else it could be is not looked at. [`judge`] would say that it continues.
+pub(super) fn goes_on(open: &Open, point: Point, said: Place) -> bool {
+    let way = match open.side {
+        Side::Receive => WAY_IN,
+        Side::Transmit | Side::Forward => WAY_OUT,
+    };
+    way.has(point)
+        && open.is_open()
+        && open.seen.before(point)
+        && !open.ever.has(point)
+        && open.at != NOWHERE
+        && open.current_place() == said
+}
 
 /// What `sight` is to `open`.
 pub(super) fn judge(open: &Open, sight: &Sight<'_>) -> Verdict {

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use super::flow::{same_addresses, sequence_length};
-use super::hash::ByAddress;
-use super::model::Flow;
+use super::hash::{ByAddress, forget};
+use super::model::{Flow, JourneyId};
 use super::slab::Ref;
 use super::sockets::before;
 
@@ -32,10 +32,39 @@ struct Cpu {
     split: VecDeque<Split>,
 }
 
+/// A journey that has a buffer, and what tells its headers from most others: so its slot need not be looked at.
+#[derive(Clone, Copy, Debug)]
+struct Holder {
+    slot: u32,
+    mark: u32,
+    id: JourneyId,
+}
+
+impl Holder {
+    const fn journey(self) -> Ref {
+        Ref {
+            slot: self.slot,
+            id: self.id,
+        }
+    }
+}
+
+/// The same for the same headers; 0 when they are not known.
+fn mark(flow: Option<&Flow>) -> u32 {
+    let Some(flow) = flow else { return 0 };
+    let ports = flow
+        .ports
+        .map_or(0, |(source, to)| u32::from(source) << 16 | u32::from(to));
+    let tcp = flow
+        .tcp
+        .map_or(0, |tcp| tcp.seq ^ tcp.ack.rotate_left(11) ^ tcp.payload);
+    (ports ^ tcp.rotate_left(7) ^ flow.ip_id.unwrap_or(0).rotate_left(19)) | 1
+}
+
 /// What is remembered to link journeys.
 #[derive(Default, Debug)]
 pub(super) struct Links {
-    heads: ByAddress<u64, Ref>,
+    heads: ByAddress<u64, Holder>,
     cpus: Vec<Cpu>,
 }
 
@@ -61,21 +90,28 @@ impl Links {
         &mut self.cpus[cpu]
     }
 
-    /// The journey whose data begins at `head`.
-    pub(super) fn of_head(&self, head: u64) -> Option<Ref> {
-        self.heads.get(&head).copied()
+    /// The journey whose data begins at `head`, where a packet with this `flow` now has its own; not one whose memory this
+    /// must be anew: it has other headers, and the kernel does not say that it shares them.
+    pub(super) fn holder(&self, head: u64, flow: Option<&Flow>, shared: bool) -> Option<Ref> {
+        let holder = self.heads.get(&head)?;
+        let mark = mark(flow);
+        let other = mark != 0 && holder.mark != 0 && mark != holder.mark;
+        (shared || !other).then_some(holder.journey())
     }
 
-    pub(super) fn set_head(&mut self, head: u64, journey: Ref) {
+    pub(super) fn set_holder(&mut self, head: u64, flow: Option<&Flow>, journey: Ref) {
         if head != 0 {
-            self.heads.insert(head, journey);
+            let holder = Holder {
+                slot: journey.slot,
+                mark: mark(flow),
+                id: journey.id,
+            };
+            self.heads.insert(head, holder);
         }
     }
 
-    pub(super) fn forget_head(&mut self, head: u64, journey: Ref) {
-        if self.heads.get(&head) == Some(&journey) {
-            self.heads.remove(&head);
-        }
+    pub(super) fn forget_holder(&mut self, head: u64, journey: Ref) {
+        forget(&mut self.heads, head, |holder| holder.journey() == journey);
     }
 
     /// GRO keeps this packet for others to be merged into (`GRO_HELD`).

@@ -20,6 +20,7 @@ pub mod model;
 mod names;
 mod open;
 mod outcome;
+mod places;
 mod point;
 mod polls;
 pub mod probed;

@@ -2,12 +2,12 @@
 
 use super::flow::{is_tcp, same_addresses, sequence_length};
 use super::model::{Drop, Flow, JourneyId, Link, Outcome, Poll};
+use super::places::{NOWHERE, Place, Places};
 use super::point::{OUTBOUND, Point, Points, TRANSPORT};
 
 /// Stamps kept of one journey. No path through the kernel has half as many; a packet that circles
 /// (stacked tunnels, repeated MSG_PEEK) must not grow without bound.
 const MAX_STAMPS: usize = 192;
-const MAX_PLACES: usize = 255;
 const MAX_LEGS: u8 = 250;
 
 /// One packet passing one point.
@@ -21,13 +21,6 @@ pub(super) struct Stamp {
     pub place: u8,
     /// GroDone: the result. Wakeup: index into [`Open::woken`]. XmitDone: the return code.
     pub arg: u8,
-}
-
-/// A network namespace and an interface in it; 0 where not known.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Place {
-    pub netns: u32,
-    pub ifindex: u32,
 }
 
 /// What the current leg is so far.
@@ -73,6 +66,9 @@ pub(super) struct Open {
     pub partial: bool,
     /// Stacked devices or tunnels were seen: the headers may change altogether.
     pub tunnel: bool,
+    /// [`super::connections`] knows its sockets.
+    pub told_out: bool,
+    pub told_in: bool,
     /// It waits in [`super::sockets`] for its bytes to be read.
     pub waits: bool,
     /// It was counted among its socket's datagrams.
@@ -89,7 +85,9 @@ pub(super) struct Open {
     /// The first threads woken for it.
     pub woken: [u32; 2],
     pub stamps: Vec<Stamp>,
-    pub places: Vec<Place>,
+    pub places: Places,
+    /// Where the current leg was last seen: index into [`Open::places`], [`NOWHERE`] before its first stamp.
+    pub at: u8,
     pub extra: Option<Box<Extra>>,
     /// Points of the current leg.
     pub seen: Points,
@@ -110,20 +108,12 @@ impl Open {
     }
 
     pub(super) fn place(&self, stamp: &Stamp) -> Place {
-        self.places
-            .get(usize::from(stamp.place))
-            .copied()
-            .unwrap_or_default()
+        self.places.get(stamp.place)
     }
 
     /// Where the current leg was last seen.
     pub(super) fn current_place(&self) -> Place {
-        self.stamps
-            .iter()
-            .rev()
-            .find(|s| s.leg == self.leg)
-            .map(|s| self.place(s))
-            .unwrap_or_default()
+        self.places.get(self.at)
     }
 
     pub(super) fn extra(&mut self) -> &mut Extra {
@@ -176,9 +166,10 @@ impl Open {
         self.tcp_payload() == Some(0)
     }
 
-    /// A TCP segment with bytes for a reader.
-    pub(super) fn is_tcp_data(&self) -> bool {
-        self.tcp_payload().is_some_and(|n| n > 0)
+    /// First sequence number and length of what a TCP segment has for a reader, if anything.
+    pub(super) fn tcp_data(&self) -> Option<(u32, u32)> {
+        let tcp = self.flow.as_ref()?.tcp?;
+        (tcp.payload > 0).then_some((tcp.seq, tcp.payload))
     }
 
     /// A part of an IP packet that waits for the rest.
@@ -194,20 +185,10 @@ impl Open {
     pub(super) fn turn(&mut self, side: Side) {
         if self.leg < MAX_LEGS {
             self.leg += 1;
+            self.at = NOWHERE;
         }
         self.side = side;
         self.seen = Points::default();
-    }
-
-    pub(super) fn place_index(&mut self, place: Place) -> u8 {
-        let at = self.places.iter().rposition(|&p| p == place);
-        let at = at.unwrap_or_else(|| {
-            if self.places.len() < MAX_PLACES {
-                self.places.push(place);
-            }
-            self.places.len() - 1
-        });
-        u8::try_from(at).unwrap_or(u8::MAX)
     }
 
     /// Whether this very stamp is known.
@@ -228,13 +209,37 @@ impl Open {
         if stamp.leg == self.leg {
             self.seen.insert(stamp.point);
         }
-        // A journey grows past the limit only by the few stamps that end it.
-        let ends = matches!(stamp.point, Point::Consume | Point::Drop | Point::RecvDone);
-        if self.stamps.len() >= MAX_STAMPS && !ends || self.stamps.len() >= MAX_STAMPS + 8 {
+        if !self.has_room(stamp.point) {
             return;
         }
-        stamp.place = self.place_index(place);
+        stamp.place = self.places.index(place);
+        if stamp.leg == self.leg {
+            self.at = stamp.place;
+        }
         self.stamps.push(stamp);
+    }
+
+    /// A journey grows past the limit only by the few stamps that end it.
+    fn has_room(&self, point: Point) -> bool {
+        let ends = matches!(point, Point::Consume | Point::Drop | Point::RecvDone);
+        self.stamps.len() < MAX_STAMPS || ends && self.stamps.len() < MAX_STAMPS + 8
+    }
+
+    /// Takes a stamp of the packet itself, where it is already, on the way that it is on ([`super::identity::goes_on`]).
+    pub(super) fn next_stamp(&mut self, point: Point, time: u64, cpu: u16, arg: u8) {
+        self.ever.insert(point);
+        self.seen.insert(point);
+        if self.has_room(point) {
+            self.stamps.push(Stamp {
+                time,
+                cpu,
+                point,
+                leg: self.leg,
+                place: self.at,
+                arg,
+            });
+        }
+        self.last = Some((point, time, cpu));
     }
 
     /// Takes a stamp of the packet itself into the current leg.

@@ -56,8 +56,34 @@ pub(super) enum Point {
 impl Point {
     /// The point of a stamp; `None` for netfilter hooks that are none of the five (ingress), and for
     /// leaving one with the packet gone: its end, a drop or NF_STOLEN, has its own stamp.
-    pub(super) fn of(hook: Hook, a: u8, b: u16) -> Option<Self> {
+    #[inline]
+    pub(super) const fn of(hook: Hook, a: u8, b: u16) -> Option<Self> {
+        match hook {
+            Hook::NfEnter => match a {
+                nf::PRE_ROUTING => Some(Self::PreEnter),
+                nf::LOCAL_IN => Some(Self::InEnter),
+                nf::FORWARD => Some(Self::FwdEnter),
+                nf::LOCAL_OUT => Some(Self::OutEnter),
+                nf::POST_ROUTING => Some(Self::PostEnter),
+                _ => None,
+            },
+            Hook::NfLeave if b != 1 => None,
+            Hook::NfLeave => match a {
+                nf::PRE_ROUTING => Some(Self::PreLeave),
+                nf::LOCAL_IN => Some(Self::InLeave),
+                nf::FORWARD => Some(Self::FwdLeave),
+                nf::LOCAL_OUT => Some(Self::OutLeave),
+                nf::POST_ROUTING => Some(Self::PostLeave),
+                _ => None,
+            },
+            other => Self::of_other(other),
+        }
+    }
+
+    /// … of a hook that is none of netfilter's: a table for the compiler.
+    const fn of_other(hook: Hook) -> Option<Self> {
         Some(match hook {
+            Hook::NfEnter | Hook::NfLeave => return None,
             Hook::Interrupt => Self::Interrupt,
             Hook::NapiSchedule => Self::NapiSchedule,
             Hook::Softirq => Self::Softirq,
@@ -69,23 +95,6 @@ impl Point {
             Hook::Classify => Self::Classify,
             Hook::XdpGeneric => Self::XdpGeneric,
             Hook::Ip => Self::Ip,
-            Hook::NfEnter => match a {
-                nf::PRE_ROUTING => Self::PreEnter,
-                nf::LOCAL_IN => Self::InEnter,
-                nf::FORWARD => Self::FwdEnter,
-                nf::LOCAL_OUT => Self::OutEnter,
-                nf::POST_ROUTING => Self::PostEnter,
-                _ => return None,
-            },
-            Hook::NfLeave if b != 1 => return None,
-            Hook::NfLeave => match a {
-                nf::PRE_ROUTING => Self::PreLeave,
-                nf::LOCAL_IN => Self::InLeave,
-                nf::FORWARD => Self::FwdLeave,
-                nf::LOCAL_OUT => Self::OutLeave,
-                nf::POST_ROUTING => Self::PostLeave,
-                _ => return None,
-            },
             Hook::Deliver => Self::Deliver,
             Hook::Forward => Self::Forward,
             Hook::Transport => Self::Transport,
@@ -132,7 +141,7 @@ impl Points {
     }
 
     /// These too.
-    const fn and(self, other: Self) -> Self {
+    pub(super) const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
@@ -152,12 +161,28 @@ impl Points {
         self.0 & !other.0 == 0
     }
 
+    /// But not these.
+    pub(super) const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// Those behind `a` and before `b` on a packet's way.
+    pub(super) const fn between(self, a: Point, b: Point) -> Self {
+        let (before, through) = ((1 << b as u8) - 1, (2 << a as u8) - 1);
+        Self(self.0 & before & !through)
+    }
+
+    /// Whether all lie before `point` on a packet's way.
+    pub(super) const fn before(self, point: Point) -> bool {
+        self.0 >> point as u8 == 0
+    }
+
     pub(super) const fn is_empty(self) -> bool {
         self.0 == 0
     }
 }
 
-const POLL_CONTEXT: Points = Points::of(&[
+pub(super) const POLL_CONTEXT: Points = Points::of(&[
     Point::Interrupt,
     Point::NapiSchedule,
     Point::Softirq,

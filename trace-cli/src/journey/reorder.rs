@@ -7,15 +7,19 @@
 
 use std::collections::BTreeMap;
 
-use trace_ebpf::{Entry, PACKET_BYTES, SegmentHead};
+use trace_ebpf::{Entry, MAX_CPUS, PACKET_BYTES, SegmentHead};
 
 use crate::decode::{DropRecord, PollRecord, Segment, SocketRecord};
 
-/// Bucket number = time >> SHIFT: 2²⁰ ns.
+/// Bucket number = time >> SHIFT.
 const SHIFT: u32 = 20;
+const BUCKET_NS: u64 = 1 << SHIFT;
 
-/// Empty buckets that are kept: few fill at a time, and each grows to what the busiest millisecond had.
-const SPARE: usize = 4;
+/// The start of no bucket.
+const NOWHERE: u64 = u64::MAX;
+
+/// Empty buckets that are kept, each grown to what the busiest millisecond had: a tick takes about ten.
+const SPARE: usize = 16;
 
 /// A record that is not a segment.
 #[derive(Debug)]
@@ -29,8 +33,10 @@ pub(super) enum Event {
 /// use: what waits here is most of the assembler's memory, and no cache holds it.
 #[derive(Default, Debug)]
 pub(super) struct Bucket {
-    /// (time, cpu, place in `held`: the order of arrival)
-    keys: Vec<(u64, u16, u32)>,
+    /// A multiple of [`BUCKET_NS`].
+    start: u64,
+    /// See [`key`].
+    keys: Vec<u64>,
     held: Vec<Held>,
     packets: Vec<[u8; PACKET_BYTES]>,
     entries: Vec<[u8; size_of::<Entry>()]>,
@@ -52,15 +58,16 @@ enum Held {
 
 impl Bucket {
     fn hold(&mut self, time: u64, cpu: u16, held: Held) {
-        self.keys.push((time, cpu, place(self.held.len())));
+        self.keys.push(key(time, cpu, place(self.held.len())));
         self.held.push(held);
     }
 
     /// Calls for every record with its time, in order.
     pub(super) fn for_each(&mut self, mut call: impl FnMut(u64, Due<'_>)) {
         self.keys.sort_unstable();
-        for &(time, _, place) in &self.keys {
-            match self.held.get(place as usize) {
+        for &key in &self.keys {
+            let time = self.start + (key >> TIME_FROM);
+            match self.held.get(key as u32 as usize) {
                 Some(Held::Segment {
                     head,
                     packet,
@@ -101,6 +108,16 @@ pub(super) enum Due<'a> {
     Event(&'a Event),
 }
 
+/// By what a bucket's records are ordered, as one number: time in the bucket, CPU, and place in [`Bucket::held`], which is
+/// the order of arrival.
+const fn key(time: u64, cpu: u16, place: u32) -> u64 {
+    (time & (BUCKET_NS - 1)) << TIME_FROM | (cpu as u64) << CPU_FROM | place as u64
+}
+
+const CPU_FROM: u32 = 32;
+const TIME_FROM: u32 = u64::BITS - SHIFT;
+const _: () = assert!(MAX_CPUS <= 1 << (TIME_FROM - CPU_FROM));
+
 /// An index as it is kept: no bucket has four milliards of anything.
 fn place(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(u32::MAX)
@@ -109,7 +126,9 @@ fn place(index: usize) -> u32 {
 /// Records that wait for older ones.
 #[derive(Debug)]
 pub(super) struct Hold {
+    /// By their start, but for the one that took the last record.
     buckets: BTreeMap<u64, Bucket>,
+    filling: Bucket,
     spare: Vec<Bucket>,
     count: usize,
     limit: usize,
@@ -120,6 +139,10 @@ impl Hold {
     pub(super) fn new(limit: usize) -> Self {
         Self {
             buckets: BTreeMap::new(),
+            filling: Bucket {
+                start: NOWHERE,
+                ..Bucket::default()
+            },
             spare: Vec::new(),
             count: 0,
             limit,
@@ -153,10 +176,24 @@ impl Hold {
     /// Where a record of this time goes; one will.
     fn bucket(&mut self, time: u64) -> &mut Bucket {
         self.count += 1;
-        let spare = &mut self.spare;
-        self.buckets
-            .entry(time >> SHIFT)
-            .or_insert_with(|| spare.pop().unwrap_or_default())
+        let start = Self::horizon(time);
+        if self.filling.start != start {
+            self.put_aside();
+            let spare = &mut self.spare;
+            let found = self.buckets.remove(&start);
+            self.filling = found.unwrap_or_else(|| spare.pop().unwrap_or_default());
+            self.filling.start = start;
+        }
+        &mut self.filling
+    }
+
+    /// Puts the bucket that took the last record among the others.
+    fn put_aside(&mut self) {
+        if !self.filling.held.is_empty() {
+            let full = std::mem::take(&mut self.filling);
+            self.filling.start = NOWHERE;
+            self.buckets.insert(full.start, full);
+        }
     }
 
     pub(super) fn is_over_full(&self) -> bool {
@@ -164,14 +201,15 @@ impl Hold {
     }
 
     /// The end of the last bucket that lies before `time` as a whole: everything up to there is due.
-    pub(super) fn horizon(time: u64) -> u64 {
-        (time >> SHIFT) << SHIFT
+    pub(super) const fn horizon(time: u64) -> u64 {
+        time & !(BUCKET_NS - 1)
     }
 
     /// The oldest bucket's records, if all of it is older than `before`.
     pub(super) fn take(&mut self, before: u64) -> Option<Bucket> {
-        let (&number, _) = self.buckets.first_key_value()?;
-        if number >= before >> SHIFT {
+        self.put_aside();
+        let (&start, _) = self.buckets.first_key_value()?;
+        if start >= Self::horizon(before) {
             return None;
         }
         self.take_oldest()
@@ -179,6 +217,7 @@ impl Hold {
 
     /// The oldest bucket's records.
     pub(super) fn take_oldest(&mut self) -> Option<Bucket> {
+        self.put_aside();
         let (_, bucket) = self.buckets.pop_first()?;
         self.count -= bucket.held.len();
         Some(bucket)

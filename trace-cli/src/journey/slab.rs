@@ -68,12 +68,16 @@ impl Slab {
         Ref { slot, id }
     }
 
-    pub(super) fn remove(&mut self, at: Ref) -> Option<Open> {
-        self.get(at)?;
+    /// Takes a journey out of its slot.
+    pub(super) fn free(&mut self, at: Ref) {
+        if self.get(at).is_none() {
+            return;
+        }
         self.detach(at.slot);
-        let open = self.slots.get_mut(at.slot as usize)?.take();
-        self.free.push(at.slot);
-        open
+        if let Some(slot) = self.slots.get_mut(at.slot as usize) {
+            *slot = None;
+            self.free.push(at.slot);
+        }
     }
 
     /// Something was heard of it.

@@ -8,10 +8,12 @@
 
 use trace_ebpf::Hook;
 
-use super::gap::{is_gap, is_loss};
+use super::gap::Gaps;
 use super::model::{Direction, Leg, Outcome, Stage, StageState};
 use super::open::{Open, Stamp, State};
-use super::point::{ARRIVAL, INBOUND, LOCAL_OUTPUT, OUTBOUND, Point, Points, SENDING};
+use super::point::{
+    ARRIVAL, INBOUND, LOCAL_OUTPUT, OUTBOUND, POLL_CONTEXT, Point, Points, SENDING,
+};
 use super::probed::Probed;
 use super::stage::StageName;
 
@@ -30,8 +32,9 @@ pub(super) struct Timeline {
 }
 
 /// Builds timelines, in memory that is used again.
-#[derive(Default, Debug)]
+#[derive(Debug)]
 pub(super) struct Builder {
+    gaps: Gaps,
     /// Of the journey at hand: its stamps in order, and those of them that count.
     ordered: Vec<Stamp>,
     chosen: Vec<Stamp>,
@@ -41,17 +44,24 @@ pub(super) struct Builder {
 }
 
 impl Builder {
+    /// Of packets on a kernel that shows these hooks.
+    pub(super) const fn new(probed: Probed) -> Self {
+        Self {
+            gaps: Gaps::new(probed),
+            ordered: Vec::new(),
+            chosen: Vec::new(),
+            leg_index: Vec::new(),
+            spare: Vec::new(),
+        }
+    }
+
     /// Builds the timeline of `open`, which ended with `outcome`.
-    pub(super) fn timeline(&mut self, open: &Open, outcome: Outcome, probed: Probed) -> Timeline {
+    pub(super) fn timeline(&mut self, open: &Open, outcome: Outcome) -> Timeline {
         let (mut legs, mut stages) = self.spare.pop().unwrap_or_default();
         self.choose(open);
         let stamps = &self.chosen;
         find_legs(open, stamps, outcome, &mut legs, &mut self.leg_index);
-        find_stages(open, stamps, &self.leg_index, probed, &mut stages);
-        let lost = stamps.windows(2).any(|pair| match pair {
-            [from, to] => is_loss(open, from, to, probed),
-            _ => false,
-        });
+        let lost = find_stages(open, stamps, &self.leg_index, &mut self.gaps, &mut stages);
         let start = stamps.first().map_or(0, |s| s.time);
         let total = stamps.last().map_or(0, |s| s.time) - start;
         debug_assert_eq!(stages.iter().map(|s| s.ns).sum::<u64>(), total);
@@ -70,7 +80,7 @@ impl Builder {
     }
 
     /// The stage that a packet was in at its end: what its last stamp before opened.
-    pub(super) fn stage_at_end(&mut self, open: &Open, probed: Probed) -> StageName {
+    pub(super) fn stage_at_end(&mut self, open: &Open) -> StageName {
         self.choose(open);
         let stamps = &self.chosen;
         let end = stamps
@@ -81,7 +91,7 @@ impl Builder {
             end.checked_sub(1).and_then(|i| stamps.get(i)),
             stamps.get(end),
         ) {
-            (Some(before), Some(last)) => name(open, stamps, before, last, probed),
+            (Some(before), Some(last)) => name(open, stamps, before, last, self.gaps.probed()),
             // Seen for the first time when it was dropped.
             _ => StageName::Receive,
         }
@@ -105,10 +115,21 @@ impl Builder {
         let (all, out) = (&mut self.ordered, &mut self.chosen);
         all.clear();
         out.clear();
-        all.extend(open.stamps.iter().filter(|s| s.time <= end));
-        // Sending comes from the thread's context, before the first stamp of the packet: for equal times
-        // the order of a packet's way decides.
-        all.sort_by_key(|s| (s.leg, s.time));
+        all.extend_from_slice(&open.stamps);
+        let (mut in_order, mut beyond, mut before) = (true, false, (0, 0));
+        for stamp in all.iter() {
+            let at = (stamp.leg, stamp.time);
+            in_order &= before <= at;
+            beyond |= stamp.time > end;
+            before = at;
+        }
+        if beyond {
+            all.retain(|s| s.time <= end);
+        }
+        // All but what threads and other CPUs had known before.
+        if !in_order {
+            all.sort_by_key(|s| (s.leg, s.time));
+        }
 
         for leg in all.chunk_by(|a, b| a.leg == b.leg) {
             let own = |s: &&Stamp| !s.point.is_poll_context();
@@ -143,9 +164,8 @@ impl Builder {
 /// Leaves out stamps of one leg that would name a span wrongly.
 fn choose_in_leg(open: &Open, leg: &[Stamp], out: &mut Vec<Stamp>) {
     let begun = out.last().map(|s| s.time);
-    let has = |point| leg.iter().any(|s| s.point == point);
     let bare = open.is_bare_tcp();
-    let queued = !bare && (has(Point::Queued) || has(Point::TcpBacklog));
+    let queued = !bare && points_of(leg).meets(AT_SOCKET);
     // netif_rx was called before any poll of the backlog that matters: what the CPU did before then
     // has nothing to do with the packet.
     let first = leg.iter().find(|s| !s.point.is_poll_context());
@@ -157,6 +177,13 @@ fn choose_in_leg(open: &Open, leg: &[Stamp], out: &mut Vec<Stamp>) {
     let mut context_rank = None;
     for (i, stamp) in leg.iter().enumerate() {
         let point = stamp.point;
+        if !DOUBTFUL.has(point) {
+            context_rank = None;
+            context = Some(stamp.time);
+            passed.insert(point);
+            out.push(*stamp);
+            continue;
+        }
         let later = leg.get(i + 1..).unwrap_or(&[]);
         let keep = match point {
             _ if point.is_poll_context() => {
@@ -203,6 +230,25 @@ fn choose_in_leg(open: &Open, leg: &[Stamp], out: &mut Vec<Stamp>) {
     }
 }
 
+/// What may say nothing of what the packet did next; all other stamps do.
+const DOUBTFUL: Points = POLL_CONTEXT.and(Points::of(&[
+    Point::GroDone,
+    Point::Queued,
+    Point::Wakeup,
+    Point::TransportDone,
+    Point::Copy,
+]));
+
+const AT_SOCKET: Points = Points::of(&[Point::TcpBacklog, Point::Queued]);
+
+fn points_of(stamps: &[Stamp]) -> Points {
+    let mut points = Points::default();
+    for stamp in stamps {
+        points.insert(stamp.point);
+    }
+    points
+}
+
 /// A packet can wait for a poll only before one handed it on.
 const BEFORE_POLL: Points = Points::of(&[Point::Gro, Point::GroDone, Point::Backlog]);
 
@@ -229,10 +275,7 @@ fn find_legs(
 ) {
     index.clear();
     for leg in stamps.chunk_by(|a, b| a.leg == b.leg) {
-        let points = leg.iter().fold(Points::default(), |mut all, s| {
-            all.insert(s.point);
-            all
-        });
+        let points = points_of(leg);
         let came_in = points.meets(ARRIVAL) || points.meets(INBOUND);
         let number = leg.first().map_or(0, |s| s.leg);
         let goes_out =
@@ -307,21 +350,24 @@ pub(super) fn direction(legs: &[Leg]) -> Direction {
     }
 }
 
+/// The stages, and whether a stamp between them was lost.
 fn find_stages(
     open: &Open,
     stamps: &[Stamp],
     legs: &[(u8, u16)],
-    probed: Probed,
+    gaps: &mut Gaps,
     out: &mut Vec<Stage>,
-) {
+) -> bool {
+    let mut lost = false;
     for pair in stamps.windows(2) {
         let [from, to] = pair else { continue };
-        let name = name(open, stamps, from, to, probed);
+        let name = name(open, stamps, from, to, gaps.probed());
         // The wait for the next leg's poll is the next leg's.
         let waits = from.point == Point::XmitDone && to.leg != from.leg;
         let number = if waits { to.leg } else { from.leg };
         let leg = leg(legs, number).unwrap_or(0);
-        let state = if is_gap(open, from, to, probed) {
+        let state = if gaps.is_gap(open, from, to) {
+            lost |= gaps.is_loss(open, from, to);
             StageState::Gap
         } else {
             StageState::Measured
@@ -342,6 +388,7 @@ fn find_stages(
             }),
         }
     }
+    lost
 }
 
 /// The name of the span from one stamp to the next.

@@ -2,6 +2,7 @@
 
 use super::{Assembler, CONSUME_NS};
 use crate::decode::{PollRecord, Segment, SocketRecord};
+use crate::journey::connections::Connections;
 use crate::journey::flow;
 use crate::journey::model::{Flow, Link, LinkKind, Outcome};
 use crate::journey::open::{Open, Side, Stamp, State};
@@ -19,79 +20,36 @@ impl Assembler {
         let Some(open) = self.slab.get_mut(journey) else {
             return;
         };
-        if segment.sk != 0 {
+        let sk = segment.sk;
+        if sk != 0 {
             if open.side == Side::Receive && open.seen.meets(SOCKET) {
-                open.sk_in = segment.sk;
+                open.told_in &= open.sk_in == sk;
+                open.sk_in = sk;
             } else if open.sent_here && (began || open.leg == 0) {
-                open.sk_out = segment.sk;
-            }
-        }
-        if open.is_tcp()
-            && let (Some(first), Some(flow)) = (open.flow, open.current_flow().copied())
-        {
-            let netns = open.current_place().netns;
-            let origin = open.places.first().map_or(0, |p| p.netns);
-            if open.sk_out != 0 && !is_syn(&first) {
-                self.connections.sent(origin, &first, open.sk_out);
-            } else if open.sent_here
-                && let Some(sk) = self.connections.sender(origin, &first)
-            {
-                // One segment held both ways (lo, veth): of its two sockets it names the receiver's.
+                open.told_out &= open.sk_out == sk;
                 open.sk_out = sk;
             }
-            if open.sk_in != 0 {
-                // sk_data_ready of a segment that only opens the connection is the listener's.
-                if !open.is_bare_tcp() || open.seen.has(Point::TcpSocket) {
-                    self.connections.received(netns, &flow, open.sk_in);
-                }
-            } else if open.passed_transport()
-                && let Some(sk) = self.connections.receiver(netns, &flow)
+        }
+        learn_sockets(open, &mut self.connections);
+        if open.is_open() {
+            let arrived = open.sk_in != 0 && open.passed_transport();
+            if arrived
+                && !open.waits
+                && let Some((seq, payload)) = open.tcp_data()
             {
-                open.sk_in = sk;
+                open.waits = true;
+                self.sockets.wait(open.sk_in, seq, payload, journey);
             }
-        }
-        if !open.is_tcp()
-            && open.passed_transport()
-            && let Some(flow) = open.current_flow().copied().filter(flow::is_udp)
-        {
-            let netns = open.current_place().netns;
-            if open.sk_in == 0 {
-                let known = self.connections.datagram_receiver(netns, &flow);
-                open.sk_in = known.unwrap_or(0);
-            } else if open.seen.has(Point::Queued) && flow::is_unicast(&flow) {
-                self.connections.datagram(netns, &flow, open.sk_in);
+            if arrived && !open.datagram && !open.is_tcp() {
+                open.datagram = true;
+                self.sockets.queue_datagram(open.sk_in, journey);
             }
+            if outcome::ends_soon(open) {
+                self.quiet
+                    .push_back((now.saturating_add(CONSUME_NS), journey));
+            }
+            self.slab.touch(journey, now);
         }
-        if !open.is_open() {
-            self.register(journey);
-            return;
-        }
-        if open.is_tcp_data()
-            && !open.waits
-            && open.sk_in != 0
-            && open.passed_transport()
-            && let (Some((seq, _)), Some(payload)) = (open.tcp_range(), open.tcp_payload())
-        {
-            open.waits = true;
-            let sk = open.sk_in;
-            self.sockets.wait(sk, seq, payload, journey);
-        }
-        if !self.slab.get(journey).is_some_and(Open::is_tcp)
-            && let Some(open) = self.slab.get_mut(journey)
-            && !open.datagram
-            && open.side == Side::Receive
-            && open.sk_in != 0
-            && open.passed_transport()
-        {
-            open.datagram = true;
-            let sk = open.sk_in;
-            self.sockets.queue_datagram(sk, journey);
-        }
-        if self.slab.get(journey).is_some_and(outcome::ends_soon) {
-            self.quiet
-                .push_back((now.saturating_add(CONSUME_NS), journey));
-        }
-        self.slab.touch(journey, now);
         self.register(journey);
     }
 
@@ -113,7 +71,7 @@ impl Assembler {
         };
         open.registered = true;
         let sk = open.sk_out;
-        let data = open.is_tcp_data();
+        let data = open.tcp_data().is_some();
         let earlier = self.sockets.transmit(sk, seq, len, now, journey);
         match earlier {
             Some(earlier) => {
@@ -294,6 +252,51 @@ impl Assembler {
     }
 }
 
+/// Which sockets a journey is from and for: those it was seen at, or those of its connection. What it knows of its own, its
+/// connection learns once.
+fn learn_sockets(open: &mut Open, connections: &mut Connections) {
+    let (Some(first), Some(flow)) = (&open.flow, open.current_flow()) else {
+        return;
+    };
+    let netns = open.current_place().netns;
+    let (mut sk_out, mut sk_in) = (open.sk_out, open.sk_in);
+    let (mut told_out, mut told_in) = (open.told_out, open.told_in);
+    if flow::is_tcp(first) {
+        let origin = open.places.first().netns;
+        if sk_out != 0 && !is_syn(first) {
+            if !told_out {
+                connections.sent(origin, first, sk_out);
+                told_out = true;
+            }
+        } else if open.sent_here
+            && let Some(sk) = connections.sender(origin, first)
+        {
+            // One segment held both ways (lo, veth): of its two sockets it names the receiver's.
+            sk_out = sk;
+        }
+        if sk_in != 0 {
+            // sk_data_ready of a segment that only opens the connection is the listener's.
+            let its_own = !open.is_bare_tcp() || open.seen.has(Point::TcpSocket);
+            if its_own && !told_in {
+                connections.received(netns, flow, sk_in);
+                told_in = true;
+            }
+        } else if open.passed_transport() {
+            sk_in = connections.receiver(netns, flow).unwrap_or(0);
+        }
+    } else if flow::is_udp(flow) && open.passed_transport() {
+        if sk_in == 0 {
+            let known = connections.datagram_receiver(netns, flow);
+            sk_in = known.unwrap_or(0);
+        } else if open.seen.has(Point::Queued) && flow::is_unicast(flow) && !told_in {
+            connections.datagram(netns, flow, sk_in);
+            told_in = true;
+        }
+    }
+    (open.sk_out, open.sk_in) = (sk_out, sk_in);
+    (open.told_out, open.told_in) = (told_out, told_in);
+}
+
 /// A segment that opens a connection: the answer to it is sent by the listener.
 pub(super) fn is_syn(flow: &Flow) -> bool {
     flow.tcp.is_some_and(|tcp| tcp.flags & 2 != 0)
@@ -314,7 +317,7 @@ pub(super) fn add_sending(open: &mut Open, sending: Sending, probed: Probed) {
     if open.ever.has(Point::SocketWrite) {
         return;
     }
-    let place = open.places.first().copied().unwrap_or_default();
+    let place = open.places.first();
     let mut add = |point, time| {
         let stamp = Stamp {
             time,

@@ -2,12 +2,15 @@
 
 use super::{Assembler, DROP_NS, SPARE};
 use crate::decode::DropRecord;
+use crate::journey::hash::forget;
 use crate::journey::model::{Drop, Journey, Outcome, Unfinished};
+use crate::journey::names::Names;
 use crate::journey::open::{Open, State};
 use crate::journey::outcome;
 use crate::journey::point::Point;
 use crate::journey::slab::Ref;
-use crate::journey::stages;
+use crate::journey::stages::{self, Builder};
+use std::mem::take;
 
 impl Assembler {
     /// Its address belongs to another packet now.
@@ -110,11 +113,10 @@ impl Assembler {
         time: u64,
         cpu: u16,
     ) {
-        let probed = self.probed;
         let Some(open) = self.slab.get_mut(journey) else {
             return;
         };
-        let stage = self.timelines.stage_at_end(open, probed);
+        let stage = self.timelines.stage_at_end(open);
         let drop = open.extra().drop.get_or_insert(Drop {
             reason: None,
             location: 0,
@@ -128,54 +130,54 @@ impl Assembler {
 
     /// Builds a finished journey and hands it to the caller.
     pub(super) fn give_out(&mut self, journey: Ref) {
-        let Some(mut open) = self.slab.remove(journey) else {
+        let Some(open) = self.slab.get_mut(journey) else {
             return;
         };
-        if self.by_skb.get(&open.skb) == Some(&journey) {
-            self.by_skb.remove(&open.skb);
-        }
-        self.links.forget_head(open.head, journey);
-        let (journey, lost) = self.build(&mut open);
-        let (mut stamps, mut places) = (open.stamps, open.places);
+        forget(&mut self.by_skb, open.skb, |&r| r == journey);
+        self.links.forget_holder(open.head, journey);
+        let (finished, lost) = build(open, &mut self.timelines, &self.names);
+        self.balance.count(&finished, lost);
+        self.out.push_back(finished);
         if self.spare.len() < SPARE {
+            let mut stamps = take(&mut open.stamps);
             stamps.clear();
-            places.clear();
-            self.spare.push((stamps, places));
+            self.spare.push(stamps);
         }
-        self.balance.count(&journey, lost);
-        self.out.push_back(journey);
+        self.slab.free(journey);
     }
+}
 
-    /// The journey, and whether a part in its middle was lost.
-    pub(super) fn build(&mut self, open: &mut Open) -> (Journey, bool) {
-        let outcome = open
-            .outcome()
-            .unwrap_or(Outcome::Unfinished(Unfinished::TraceEnded));
-        let timeline = self.timelines.timeline(open, outcome, self.probed);
-        let extra = open.extra.take().map(|extra| *extra).unwrap_or_default();
-        let polls = extra.polls.into_iter().filter_map(|(leg, mut poll)| {
-            poll.leg = self.timelines.leg(leg)?;
-            Some(poll)
-        });
-        let journey = Journey {
-            id: open.id,
-            direction: stages::direction(&timeline.legs),
-            outcome,
-            flow: open.flow,
-            rewrites: extra.rewrites,
-            len: open.len,
-            ether_type: open.ether_type,
-            start: timeline.start,
-            total: timeline.total,
-            stages: timeline.stages,
-            drop: extra.drop,
-            sender: self.names.process(open.sender),
-            receiver: self.names.process(open.receiver),
-            polls: polls.collect(),
-            links: extra.links,
-            partial: open.partial,
-            legs: timeline.legs,
-        };
-        (journey, timeline.lost)
-    }
+/// The journey, and whether a part in its middle was lost.
+fn build(open: &mut Open, timelines: &mut Builder, names: &Names) -> (Journey, bool) {
+    let outcome = open
+        .outcome()
+        .unwrap_or(Outcome::Unfinished(Unfinished::TraceEnded));
+    let timeline = timelines.timeline(open, outcome);
+    let extra = take(&mut open.extra)
+        .map(|extra| *extra)
+        .unwrap_or_default();
+    let polls = extra.polls.into_iter().filter_map(|(leg, mut poll)| {
+        poll.leg = timelines.leg(leg)?;
+        Some(poll)
+    });
+    let journey = Journey {
+        id: open.id,
+        direction: stages::direction(&timeline.legs),
+        outcome,
+        flow: open.flow,
+        rewrites: extra.rewrites,
+        len: open.len,
+        ether_type: open.ether_type,
+        start: timeline.start,
+        total: timeline.total,
+        stages: timeline.stages,
+        drop: extra.drop,
+        sender: names.process(open.sender),
+        receiver: names.process(open.receiver),
+        polls: polls.collect(),
+        links: extra.links,
+        partial: open.partial,
+        legs: timeline.legs,
+    };
+    (journey, timeline.lost)
 }

@@ -3,16 +3,27 @@
 use super::Assembler;
 use crate::decode::{Item, PollRecord, Segment};
 use crate::journey::flow;
-use crate::journey::identity::{Sight, Verdict, judge};
+use crate::journey::identity::{self, Sight, Verdict, judge};
 use crate::journey::model::{Flow, JourneyId, Link, LinkKind, Outcome, Unfinished};
-use crate::journey::open::{Open, Place, Side, Stamp, State};
+use crate::journey::open::{Open, Side, Stamp, State};
 use crate::journey::outcome;
+use crate::journey::places::{NOWHERE, Place, Places};
 use crate::journey::point::{
     ARRIVAL, BEGINNINGS, CONTEXT, CUT, IN_HAND, LOCAL_OUTPUT, OUTBOUND, Point, Points, SENDING,
     TRAILING, TRANSPORT,
 };
 use crate::journey::slab::{NONE, Ref};
 use trace_ebpf::{Hook, PollEvent, flags};
+
+/// Stamps that most journeys get after their first segment: read, and freed or returned.
+const END: usize = 2;
+/// Stamps that mean something for the journey as a whole: [`Assembler::after`].
+const MEANS_MORE: Points = Points::of(&[
+    Point::Consume,
+    Point::Drop,
+    Point::TransportDone,
+    Point::GroDone,
+]);
 
 /// A segment that is being read.
 pub(super) struct Reading<'a> {
@@ -30,7 +41,7 @@ pub(super) struct Reading<'a> {
     sender: u32,
     /// The journey began in this segment.
     began: bool,
-    /// The headers were shown to identity.
+    /// Identity has seen the headers, if there are any.
     shown: bool,
     /// It came after its time.
     late: bool,
@@ -40,9 +51,11 @@ pub(super) struct Reading<'a> {
 
 impl Assembler {
     pub(super) fn segment(&mut self, segment: &Segment<'_>, late: bool) {
+        let flow = flow_of(segment).filter(|_| segment.flags & flags::UNREADABLE == 0);
         let mut reading = Reading {
             segment,
-            flow: flow_of(segment).filter(|_| segment.flags & flags::UNREADABLE == 0),
+            shown: flow.is_none(),
+            flow,
             place: Place {
                 netns: segment.netns,
                 ifindex: segment.ifindex,
@@ -53,7 +66,6 @@ impl Assembler {
             poll: None,
             sender: 0,
             began: false,
-            shown: false,
             late,
             stray: false,
         };
@@ -64,7 +76,10 @@ impl Assembler {
         };
         // the poll that the entries tell of; its number comes last
         let mut told = nothing;
-        for item in segment.items() {
+        let mut items = segment.items();
+        loop {
+            self.go_on(&mut reading, &mut items);
+            let Some(item) = items.next() else { break };
             match item {
                 Item::Device(ifindex) => reading.place.ifindex = ifindex,
                 Item::Netns(netns) => reading.place.netns = netns,
@@ -92,16 +107,18 @@ impl Assembler {
                     if reading.stray {
                         continue;
                     }
-                    if point.is_poll_context() && told.number != 0 {
-                        told = nothing;
-                    }
-                    match point {
-                        Point::Interrupt => told.irq = (b != PollEvent::NO_INTERRUPT).then_some(b),
-                        Point::Softirq => told.softirq = Some(time),
-                        Point::Poll => told.start = time,
-                        _ => {}
-                    }
                     if point.is_poll_context() {
+                        if told.number != 0 {
+                            told = nothing;
+                        }
+                        match point {
+                            Point::Interrupt => {
+                                told.irq = (b != PollEvent::NO_INTERRUPT).then_some(b);
+                            }
+                            Point::Softirq => told.softirq = Some(time),
+                            Point::Poll => told.start = time,
+                            _ => {}
+                        }
                         reading.context.push((point, time));
                     } else {
                         let arg = match point {
@@ -118,6 +135,54 @@ impl Assembler {
         }
         reading.context.clear();
         self.context = reading.context;
+    }
+
+    /// Takes the stamps that come next as long as they need no decision, which is most of them.
+    fn go_on(
+        &mut self,
+        reading: &mut Reading<'_>,
+        items: &mut (impl Iterator<Item = Item> + Clone),
+    ) {
+        let plain = reading.shown
+            && reading.context.is_empty()
+            && reading.poll.is_none()
+            && reading.sender == 0;
+        let Some(journey) = reading.journey.filter(|_| plain) else {
+            return;
+        };
+        let Some(open) = self.slab.get_mut(journey) else {
+            return;
+        };
+        let (place, cpu) = (reading.place, reading.segment.cpu);
+        let mut ahead = items.clone();
+        while let Some(Item::Stamp { hook, time, a, b }) = ahead.next()
+            && let Some(point) = Point::of(hook, a, b)
+            && identity::goes_on(open, point, place)
+        {
+            debug_assert_eq!(place_of(place, point, Some(open)), place);
+            debug_assert_eq!(
+                judge(
+                    open,
+                    &Sight {
+                        point,
+                        time,
+                        cpu,
+                        place,
+                        flow: None,
+                        head: reading.segment.head,
+                        late: reading.late,
+                    }
+                ),
+                Verdict::Continues
+            );
+            open.next_stamp(point, time, cpu, a);
+            reading.stamped = Some(point);
+            *items = ahead.clone();
+            if MEANS_MORE.has(point) {
+                self.after(journey, point, time, cpu, a);
+                return;
+            }
+        }
     }
 
     /// One stamp of the packet itself.
@@ -221,7 +286,9 @@ impl Assembler {
         {
             self.join_poll(journey, leg, poll);
         }
-        self.after(journey, point, time, cpu, arg);
+        if MEANS_MORE.has(point) {
+            self.after(journey, point, time, cpu, arg);
+        }
     }
 
     /// What a stamp means for the journey as a whole.
@@ -332,7 +399,8 @@ impl Assembler {
         };
         self.last_id += 1;
         let id = JourneyId(self.last_id);
-        let (stamps, places) = self.spare.pop().unwrap_or_default();
+        let entries = segment.entries().len();
+        let stamps = self.spare.pop();
         let mut open = Open {
             id,
             skb: segment.skb,
@@ -345,6 +413,8 @@ impl Assembler {
             sent_here: side == Side::Transmit,
             partial: !BEGINNINGS.has(point),
             tunnel: false,
+            told_out: false,
+            told_in: false,
             waits: false,
             datagram: false,
             registered: false,
@@ -354,8 +424,9 @@ impl Assembler {
             sender: 0,
             receiver: 0,
             woken: [0; 2],
-            stamps,
-            places,
+            stamps: stamps.unwrap_or_else(|| Vec::with_capacity(entries + END)),
+            places: Places::default(),
+            at: NOWHERE,
             extra: None,
             seen: Points::default(),
             ever: Points::default(),
@@ -365,6 +436,9 @@ impl Assembler {
             older: NONE,
             newer: NONE,
         };
+        let shared = segment.flags & flags::CLONED != 0;
+        let holder = self.links.holder(segment.head, flow.as_ref(), shared);
+        let holder = holder.and_then(|r| self.slab.get(r));
         let whole = flow
             .filter(|_| OUTBOUND.has(point))
             .and_then(|flow| self.links.whole_of(segment.cpu, &flow));
@@ -374,48 +448,43 @@ impl Assembler {
                 kind: LinkKind::SplitFrom,
                 journey: whole.id,
             });
-        } else {
-            self.link_clone(&mut open, segment);
+        } else if let Some(holder) = holder {
+            link_clone(&mut open, holder, shared);
         }
-        let head = open.head;
+        let held = holder.is_some_and(Open::is_open);
         let journey = self.slab.insert(open);
         self.open += 1;
         self.by_skb.insert(segment.skb, journey);
-        let holder = self.links.of_head(head).and_then(|r| self.slab.get(r));
-        if !holder.is_some_and(Open::is_open) {
-            self.links.set_head(head, journey);
+        if !held {
+            self.links.set_holder(segment.head, flow.as_ref(), journey);
         }
         journey
     }
+}
 
-    /// Two sk_buffs with one `head` are clones of one another (`skb_clone`). What TCP sends are clones, too,
-    /// of sk_buffs in the write queue, which nobody ever sees: a retransmission is no clone of the
-    /// transmission before.
-    pub(super) fn link_clone(&self, open: &mut Open, segment: &Segment<'_>) {
-        let other = self.links.of_head(open.head).and_then(|r| self.slab.get(r));
-        let Some(other) = other.filter(|o| o.skb != open.skb) else {
-            return;
-        };
-        if open.side == Side::Transmit && other.is_tcp() {
-            return;
-        }
-        // Memory is used again: without the kernel's word that it is a clone, the headers decide.
-        let cloned = segment.flags & flags::CLONED != 0;
-        let clone = match (open.flow, other.flow) {
-            (Some(a), Some(b)) if cloned => flow::may_be_same_packet(&a, &b),
-            (Some(a), Some(b)) => a == b,
-            _ => cloned,
-        };
-        if !clone {
-            return;
-        }
-        open.link(Link {
-            kind: LinkKind::CloneOf,
-            journey: other.id,
-        });
-        if open.flow.is_none() {
-            open.flow = other.flow;
-        }
+/// Two sk_buffs with one `head` are clones of one another (`skb_clone`). What TCP sends are clones, too,
+/// of sk_buffs in the write queue, which nobody ever sees: a retransmission is no clone of the
+/// transmission before.
+///
+/// Memory is used again: without the kernel's word that it is a clone, the headers decide.
+fn link_clone(open: &mut Open, other: &Open, cloned: bool) {
+    if other.skb == open.skb || open.side == Side::Transmit && other.is_tcp() {
+        return;
+    }
+    let clone = match (&open.flow, &other.flow) {
+        (Some(a), Some(b)) if cloned => flow::may_be_same_packet(a, b),
+        (Some(a), Some(b)) => a == b,
+        _ => cloned,
+    };
+    if !clone {
+        return;
+    }
+    open.link(Link {
+        kind: LinkKind::CloneOf,
+        journey: other.id,
+    });
+    if open.flow.is_none() {
+        open.flow = other.flow;
     }
 }
 
@@ -440,12 +509,16 @@ pub(super) fn own_time(segment: &Segment<'_>) -> u64 {
 /// that the slot still waited for: one that was read elsewhere, and freed on the CPU that allocated it
 /// (`skb_attempt_defer_free`).
 pub(super) fn comes_back(segment: &Segment<'_>) -> Option<usize> {
+    const COMES_BACK: [Hook; 3] = [Hook::Copy, Hook::Consume, Hook::Drop];
+    if !segment.has_any(COMES_BACK) {
+        return None;
+    }
     let (mut back, mut before) = (None, None);
     for (at, item) in segment.items().enumerate() {
         let Item::Stamp { hook, a, b, .. } = item else {
             continue;
         };
-        if matches!(hook, Hook::Copy | Hook::Consume | Hook::Drop)
+        if COMES_BACK.contains(&hook)
             && before.is_some_and(|p| !IN_HAND.has(p) || CUT.has(p) && is_tcp(segment))
         {
             back = Some(at);
