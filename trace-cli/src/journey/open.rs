@@ -4,6 +4,7 @@ use super::flow::{is_tcp, same_addresses, sequence_length};
 use super::model::{Drop, Flow, JourneyId, Link, Outcome, Poll};
 use super::places::{NOWHERE, Place, Places};
 use super::point::{OUTBOUND, Point, Points, TRANSPORT};
+use super::slab::NONE;
 
 /// Stamps kept of one journey. No path through the kernel has half as many; a packet that circles
 /// (stacked tunnels, repeated MSG_PEEK) must not grow without bound.
@@ -49,26 +50,25 @@ pub(super) struct Extra {
     pub polls: Vec<(u8, Poll)>,
 }
 
+/// In this order: what each stamp asks lies together, then what each segment asks.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Open {
+    /// 0: nobody's, a slot that is free.
     pub id: JourneyId,
-    pub skb: u64,
-    pub head: u64,
-    /// The sending socket.
-    pub sk_out: u64,
-    /// The receiving socket.
-    pub sk_in: u64,
-    pub flow: Option<Flow>,
-    pub len: u32,
-    pub ether_type: u16,
-    /// It began on its way out.
-    pub sent_here: bool,
-    pub partial: bool,
+    pub state: State,
+    /// Points of the current leg.
+    pub seen: Points,
+    /// Points of the whole journey.
+    pub ever: Points,
+    /// The last point that the packet itself passed, when, and on which CPU.
+    pub last: Option<(Point, u64, u16)>,
+    pub side: Side,
+    pub leg: u8,
+    /// Where the current leg was last seen: index into [`Open::places`], [`NOWHERE`] before its first stamp.
+    pub at: u8,
     /// Stacked devices or tunnels were seen: the headers may change altogether.
     pub tunnel: bool,
-    /// [`super::connections`] knows its sockets.
-    pub told_out: bool,
-    pub told_in: bool,
     /// It waits in [`super::sockets`] for its bytes to be read.
     pub waits: bool,
     /// It was counted among its socket's datagrams.
@@ -77,32 +77,77 @@ pub(super) struct Open {
     pub registered: bool,
     /// TCP sent its bytes before.
     pub retransmitted: bool,
-    pub state: State,
+    pub stamps: Vec<Stamp>,
+    pub places: Places,
+
+    /// The receiving socket.
+    pub sk_in: u64,
+    /// The sending socket.
+    pub sk_out: u64,
+    /// [`super::connections`] knows its sockets.
+    pub told_in: bool,
+    pub told_out: bool,
+    /// It began on its way out.
+    pub sent_here: bool,
+    pub partial: bool,
+    /// Neighbours in the order of [`Open::heard`] (see [`super::slab`]).
+    pub older: u32,
+    pub newer: u32,
     /// When something was last heard of it, in stream time.
     pub heard: u64,
     pub sender: u32,
     pub receiver: u32,
     /// The first threads woken for it.
     pub woken: [u32; 2],
-    pub stamps: Vec<Stamp>,
-    pub places: Places,
-    /// Where the current leg was last seen: index into [`Open::places`], [`NOWHERE`] before its first stamp.
-    pub at: u8,
+    pub flow: Option<Flow>,
     pub extra: Option<Box<Extra>>,
-    /// Points of the current leg.
-    pub seen: Points,
-    /// Points of the whole journey.
-    pub ever: Points,
-    pub side: Side,
-    pub leg: u8,
-    /// The last point that the packet itself passed, when, and on which CPU.
-    pub last: Option<(Point, u64, u16)>,
-    /// Neighbours in the order of [`Open::heard`] (see [`super::slab`]).
-    pub older: u32,
-    pub newer: u32,
+
+    pub skb: u64,
+    pub head: u64,
+    pub len: u32,
+    pub ether_type: u16,
 }
 
 impl Open {
+    /// A journey of which nothing is known yet but how it begins.
+    pub(super) fn new(id: JourneyId, side: Side, stamps: Vec<Stamp>, now: u64) -> Self {
+        Self {
+            id,
+            state: State::Open,
+            seen: Points::default(),
+            ever: Points::default(),
+            last: None,
+            side,
+            leg: 0,
+            at: NOWHERE,
+            tunnel: false,
+            waits: false,
+            datagram: false,
+            registered: false,
+            retransmitted: false,
+            stamps,
+            places: Places::default(),
+            sk_in: 0,
+            sk_out: 0,
+            told_in: false,
+            told_out: false,
+            sent_here: side == Side::Transmit,
+            partial: false,
+            older: NONE,
+            newer: NONE,
+            heard: now,
+            sender: 0,
+            receiver: 0,
+            woken: [0; 2],
+            flow: None,
+            extra: None,
+            skb: 0,
+            head: 0,
+            len: 0,
+            ether_type: 0,
+        }
+    }
+
     pub(super) fn is_open(&self) -> bool {
         self.state == State::Open
     }
@@ -263,6 +308,12 @@ impl Open {
             place,
         );
         self.last = Some((point, time, cpu));
+    }
+
+    /// When it passed this point last.
+    pub(super) fn last_time_of(&self, point: Point) -> Option<u64> {
+        let stamp = self.stamps.iter().rev().find(|s| s.point == point);
+        stamp.map(|s| s.time)
     }
 
     pub(super) fn first_time(&self) -> u64 {

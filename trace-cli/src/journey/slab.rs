@@ -3,8 +3,11 @@
 
 use super::model::JourneyId;
 use super::open::Open;
+use super::places::Places;
 
 pub(super) const NONE: u32 = u32::MAX;
+/// The number of no journey: its slot is free.
+const NOBODY: JourneyId = JourneyId(0);
 
 /// A journey's slot, checked by its number: slots are used again, numbers never.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,7 +18,7 @@ pub(super) struct Ref {
 
 #[derive(Debug)]
 pub(super) struct Slab {
-    slots: Vec<Option<Open>>,
+    slots: Vec<Open>,
     free: Vec<u32>,
     oldest: u32,
     newest: u32,
@@ -34,48 +37,50 @@ impl Default for Slab {
 
 impl Slab {
     pub(super) fn get(&self, at: Ref) -> Option<&Open> {
-        let open = self.slots.get(at.slot as usize)?.as_ref()?;
+        let open = self.slots.get(at.slot as usize)?;
         (open.id == at.id).then_some(open)
     }
 
     pub(super) fn get_mut(&mut self, at: Ref) -> Option<&mut Open> {
-        let open = self.slots.get_mut(at.slot as usize)?.as_mut()?;
+        let open = self.slots.get_mut(at.slot as usize)?;
         (open.id == at.id).then_some(open)
     }
 
     /// Every journey, in the order of slots.
     pub(super) fn refs(&self) -> Vec<Ref> {
-        let used = self.slots.iter().zip(0u32..);
-        used.filter_map(|(open, slot)| {
-            Some(Ref {
-                slot,
-                id: open.as_ref()?.id,
-            })
-        })
-        .collect()
+        let slots = self.slots.iter().zip(0u32..);
+        let used = slots.filter(|(open, _)| open.id != NOBODY);
+        used.map(|(open, slot)| Ref { slot, id: open.id }).collect()
     }
 
     pub(super) fn insert(&mut self, open: Open) -> Ref {
         let id = open.id;
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(None);
-            u32::try_from(self.slots.len() - 1).unwrap_or(NONE)
-        });
-        if let Some(place) = self.slots.get_mut(slot as usize) {
-            *place = Some(open);
-        }
+        let free = self.free.pop();
+        let slot = match free.and_then(|slot| Some((slot, self.slots.get_mut(slot as usize)?))) {
+            Some((slot, place)) => {
+                *place = open;
+                slot
+            }
+            None => {
+                self.slots.push(open);
+                u32::try_from(self.slots.len() - 1).unwrap_or(NONE)
+            }
+        };
         self.attach(slot);
         Ref { slot, id }
     }
 
-    /// Takes a journey out of its slot.
+    /// Takes a journey out of its slot, which is free then.
     pub(super) fn free(&mut self, at: Ref) {
         if self.get(at).is_none() {
             return;
         }
         self.detach(at.slot);
-        if let Some(slot) = self.slots.get_mut(at.slot as usize) {
-            *slot = None;
+        if let Some(open) = self.at(at.slot) {
+            open.id = NOBODY;
+            open.stamps = Vec::new();
+            open.places = Places::default();
+            open.extra = None;
             self.free.push(at.slot);
         }
     }
@@ -90,7 +95,7 @@ impl Slab {
 
     /// The journey not heard of for the longest time that is in the list.
     pub(super) fn oldest(&self) -> Option<Ref> {
-        let open = self.slots.get(self.oldest as usize)?.as_ref()?;
+        let open = self.slots.get(self.oldest as usize)?;
         Some(Ref {
             slot: self.oldest,
             id: open.id,
@@ -105,7 +110,7 @@ impl Slab {
     }
 
     fn at(&mut self, slot: u32) -> Option<&mut Open> {
-        self.slots.get_mut(slot as usize)?.as_mut()
+        self.slots.get_mut(slot as usize)
     }
 
     fn attach(&mut self, slot: u32) {

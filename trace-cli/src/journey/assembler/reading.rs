@@ -5,14 +5,14 @@ use crate::decode::{Item, PollRecord, Segment};
 use crate::journey::flow;
 use crate::journey::identity::{self, Sight, Verdict, judge};
 use crate::journey::model::{Flow, JourneyId, Link, LinkKind, Outcome, Unfinished};
-use crate::journey::open::{Open, Side, Stamp, State};
+use crate::journey::open::{Open, Side, Stamp};
 use crate::journey::outcome;
-use crate::journey::places::{NOWHERE, Place, Places};
+use crate::journey::places::Place;
 use crate::journey::point::{
     ARRIVAL, BEGINNINGS, CONTEXT, CUT, IN_HAND, LOCAL_OUTPUT, OUTBOUND, Point, Points, SENDING,
     TRAILING, TRANSPORT,
 };
-use crate::journey::slab::{NONE, Ref};
+use crate::journey::slab::Ref;
 use trace_ebpf::{Hook, PollEvent, flags};
 
 /// Stamps that most journeys get after their first segment: read, and freed or returned.
@@ -355,11 +355,14 @@ impl Assembler {
             _ if SENDING.has(point) => open.sender = pid,
             Point::Copy => {
                 open.receiver = pid;
-                let copy = open.stamps.iter().rev().find(|s| s.point == Point::Copy);
+                let copied = match open.last {
+                    Some((Point::Copy, time, _)) if open.is_open() => Some(time),
+                    _ => open.last_time_of(Point::Copy),
+                };
                 // Headers that a driver left in a page may never have been read.
                 let datagram = open.current_flow().is_none_or(flow::is_udp);
-                if let (Some(copy), true) = (copy, datagram) {
-                    self.sockets.copied(pid, copy.time, journey);
+                if let (Some(time), true) = (copied, datagram) {
+                    self.sockets.copied(pid, time, journey);
                 }
             }
             Point::Wakeup => {
@@ -401,40 +404,15 @@ impl Assembler {
         let id = JourneyId(self.last_id);
         let entries = segment.entries().len();
         let stamps = self.spare.pop();
+        let stamps = stamps.unwrap_or_else(|| Vec::with_capacity(entries + END));
         let mut open = Open {
-            id,
             skb: segment.skb,
             head: segment.head,
-            sk_out: 0,
-            sk_in: 0,
             flow,
             len: segment.len,
             ether_type: segment.ether_type,
-            sent_here: side == Side::Transmit,
             partial: !BEGINNINGS.has(point),
-            tunnel: false,
-            told_out: false,
-            told_in: false,
-            waits: false,
-            datagram: false,
-            registered: false,
-            retransmitted: false,
-            state: State::Open,
-            heard: self.now,
-            sender: 0,
-            receiver: 0,
-            woken: [0; 2],
-            stamps: stamps.unwrap_or_else(|| Vec::with_capacity(entries + END)),
-            places: Places::default(),
-            at: NOWHERE,
-            extra: None,
-            seen: Points::default(),
-            ever: Points::default(),
-            side,
-            leg: 0,
-            last: None,
-            older: NONE,
-            newer: NONE,
+            ..Open::new(id, side, stamps, self.now)
         };
         let shared = segment.flags & flags::CLONED != 0;
         let holder = self.links.holder(segment.head, flow.as_ref(), shared);
