@@ -64,6 +64,7 @@ impl Gaps {
     }
 
     /// Whether a hook that the packet must have passed between two stamps left none.
+    #[inline]
     pub(super) fn is_gap(&mut self, open: &Open, from: &Stamp, to: &Stamp) -> bool {
         let (a, b) = (from.point, to.point);
         if from.leg != to.leg {
@@ -72,29 +73,26 @@ impl Gaps {
                 || OUTBOUND.has(a) && a < Point::StartXmit && !self.probed.has(Hook::StartXmit)
                 || a == Point::StartXmit && b == Point::Receive && !self.probed.has(Hook::Backlog);
         }
-        let inward = a <= Point::RecvDone;
-        match b {
-            Point::Consume
-                if inward && TRANSPORT.has(a) && a < Point::Queued && read_at(open, b) =>
-            {
-                true
-            }
+        if matches!(b, Point::Consume | Point::Drop) {
             // Ended on the way in: where that was is not known if nobody looks further along.
-            Point::Consume | Point::Drop if inward && a >= Point::Receive && a < Point::Queued => {
-                open.flow.is_some() && unprobed_in(a, Point::Copy, self.probed) && !bookend(a)
+            if a < Point::Queued && TRANSPORT.has(a) && read_at(open, b) {
+                return true;
             }
-            _ => {
-                let tcp = open.is_tcp();
-                let known = &mut self.known[usize::from(tcp)][a as usize];
-                if !known.asked.has(b) {
-                    known.asked.insert(b);
-                    if swallowed(tcp, a, b, self.probed) {
-                        known.gaps.insert(b);
-                    }
-                }
-                known.gaps.has(b)
+            if a < Point::Queued && a >= Point::Receive {
+                return open.flow.is_some()
+                    && unprobed_in(a, Point::Copy, self.probed)
+                    && !bookend(a);
             }
         }
+        let tcp = open.is_tcp();
+        let known = &mut self.known[usize::from(tcp)][a as usize];
+        if !known.asked.has(b) {
+            known.asked.insert(b);
+            if swallowed(tcp, a, b, self.probed) {
+                known.gaps.insert(b);
+            }
+        }
+        known.gaps.has(b)
     }
 
     /// Whether a span that is a gap holds stamps that this kernel does show.

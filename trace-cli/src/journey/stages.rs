@@ -38,8 +38,8 @@ pub(super) struct Builder {
     /// Of the journey at hand: its stamps in order, and those of them that count.
     ordered: Vec<Stamp>,
     chosen: Vec<Stamp>,
-    /// Leg numbers as in stamps, and their index in [`Timeline::legs`].
-    leg_index: Vec<(u8, u16)>,
+    /// The numbers that its legs have in stamps.
+    leg_numbers: Vec<u8>,
     spare: Vec<(Vec<Leg>, Vec<Stage>)>,
 }
 
@@ -50,7 +50,7 @@ impl Builder {
             gaps: Gaps::new(probed),
             ordered: Vec::new(),
             chosen: Vec::new(),
-            leg_index: Vec::new(),
+            leg_numbers: Vec::new(),
             spare: Vec::new(),
         }
     }
@@ -60,8 +60,8 @@ impl Builder {
         let (mut legs, mut stages) = self.spare.pop().unwrap_or_default();
         self.choose(open);
         let stamps = &self.chosen;
-        find_legs(open, stamps, outcome, &mut legs, &mut self.leg_index);
-        let lost = find_stages(open, stamps, &self.leg_index, &mut self.gaps, &mut stages);
+        find_legs(open, stamps, outcome, &mut legs, &mut self.leg_numbers);
+        let lost = find_stages(open, stamps, &mut self.gaps, &mut stages);
         let start = stamps.first().map_or(0, |s| s.time);
         let total = stamps.last().map_or(0, |s| s.time) - start;
         debug_assert_eq!(stages.iter().map(|s| s.ns).sum::<u64>(), total);
@@ -76,7 +76,8 @@ impl Builder {
 
     /// Index of a leg of the last timeline, by its number in stamps.
     pub(super) fn leg(&self, number: u8) -> Option<u16> {
-        leg(&self.leg_index, number)
+        let leg = self.leg_numbers.iter().position(|&n| n == number)?;
+        u16::try_from(leg).ok()
     }
 
     /// The stage that a packet was in at its end: what its last stamp before opened.
@@ -165,7 +166,6 @@ impl Builder {
 fn choose_in_leg(open: &Open, leg: &[Stamp], out: &mut Vec<Stamp>) {
     let begun = out.last().map(|s| s.time);
     let bare = open.is_bare_tcp();
-    let queued = !bare && points_of(leg).meets(AT_SOCKET);
     // netif_rx was called before any poll of the backlog that matters: what the CPU did before then
     // has nothing to do with the packet.
     let first = leg.iter().find(|s| !s.point.is_poll_context());
@@ -212,7 +212,7 @@ fn choose_in_leg(open: &Open, leg: &[Stamp], out: &mut Vec<Stamp>) {
             // Of a segment without payload nobody reads: sk_data_ready is then the listener's, for accept().
             // sk_data_ready comes after the packet is in the queue: a reader can be faster.
             Point::Queued => !bare && !passed.has(Point::Copy),
-            Point::TransportDone => !queued,
+            Point::TransportDone => bare || !points_of(leg).meets(AT_SOCKET),
             _ => true,
         };
         if keep {
@@ -265,19 +265,18 @@ fn is_last_copy(open: &Open, later: &[Stamp]) -> bool {
     }
 }
 
-/// The legs, and for each stamp's leg number its index.
+/// The legs, and their numbers in stamps.
 fn find_legs(
     open: &Open,
     stamps: &[Stamp],
     outcome: Outcome,
     legs: &mut Vec<Leg>,
-    index: &mut Vec<(u8, u16)>,
+    numbers: &mut Vec<u8>,
 ) {
-    index.clear();
+    numbers.clear();
     for leg in stamps.chunk_by(|a, b| a.leg == b.leg) {
         let points = points_of(leg);
         let came_in = points.meets(ARRIVAL) || points.meets(INBOUND);
-        let number = leg.first().map_or(0, |s| s.leg);
         let goes_out =
             points.meets(OUTBOUND) || points.meets(SENDING) || points.meets(LOCAL_OUTPUT);
         let forwards = points.has(Point::Forward)
@@ -301,7 +300,7 @@ fn find_legs(
             .rev()
             .filter(|s| OUTBOUND.has(s.point))
             .find_map(device);
-        index.push((number, u16::try_from(legs.len()).unwrap_or(u16::MAX)));
+        numbers.extend(leg.first().map(|s| s.leg));
         legs.push(Leg {
             netns: netns.unwrap_or(0),
             direction,
@@ -333,10 +332,6 @@ fn find_legs(
     }
 }
 
-fn leg(index: &[(u8, u16)], number: u8) -> Option<u16> {
-    index.iter().find(|l| l.0 == number).map(|l| l.1)
-}
-
 /// The whole journey's direction.
 pub(super) fn direction(legs: &[Leg]) -> Direction {
     match (
@@ -351,21 +346,17 @@ pub(super) fn direction(legs: &[Leg]) -> Direction {
 }
 
 /// The stages, and whether a stamp between them was lost.
-fn find_stages(
-    open: &Open,
-    stamps: &[Stamp],
-    legs: &[(u8, u16)],
-    gaps: &mut Gaps,
-    out: &mut Vec<Stage>,
-) -> bool {
+fn find_stages(open: &Open, stamps: &[Stamp], gaps: &mut Gaps, out: &mut Vec<Stage>) -> bool {
     let mut lost = false;
+    let mut leg = 0;
     for pair in stamps.windows(2) {
         let [from, to] = pair else { continue };
         let name = name(open, stamps, from, to, gaps.probed());
+        let next_leg = u16::from(to.leg != from.leg);
         // The wait for the next leg's poll is the next leg's.
-        let waits = from.point == Point::XmitDone && to.leg != from.leg;
-        let number = if waits { to.leg } else { from.leg };
-        let leg = leg(legs, number).unwrap_or(0);
+        let waits = from.point == Point::XmitDone;
+        let its_leg = if waits { leg + next_leg } else { leg };
+        leg += next_leg;
         let state = if gaps.is_gap(open, from, to) {
             lost |= gaps.is_loss(open, from, to);
             StageState::Gap
@@ -374,13 +365,13 @@ fn find_stages(
         };
         let ns = to.time - from.time;
         match out.last_mut() {
-            Some(last) if last.name == name && last.leg == leg => {
+            Some(last) if last.name == name && last.leg == its_leg => {
                 last.ns += ns;
                 last.state = last.state.max(state);
             }
             _ => out.push(Stage {
                 name,
-                leg,
+                leg: its_leg,
                 start: from.time,
                 ns,
                 cpu: from.cpu,
