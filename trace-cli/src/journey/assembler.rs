@@ -98,6 +98,10 @@ pub struct Assembler {
     last_id: u64,
     /// Stream time.
     now: u64,
+    /// Records that are older may be used.
+    due: u64,
+    /// … and were not yet, all of them.
+    ticked: bool,
     /// Everything older was given on.
     watermark: u64,
     /// Stream time of the last loss the kernel side told of.
@@ -129,6 +133,8 @@ impl Assembler {
             context: Vec::new(),
             last_id: 0,
             now: 0,
+            due: 0,
+            ticked: false,
             watermark: 0,
             lost_at: None,
         }
@@ -191,18 +197,11 @@ impl Assembler {
         self.balance.kernel = counters;
     }
 
-    /// It is `now`: what has been held back for long enough is used.
+    /// It is `now`: what has been held back for long enough is used, as far as is needed for the next journey to
+    /// [`pop`](Self::pop).
     pub fn tick(&mut self, now: u64) {
-        let due = now.saturating_sub(self.limits.hold_ns);
-        while let Some(records) = self.hold.take(due) {
-            self.process_all(records);
-        }
-        self.watermark = self.watermark.max(Hold::horizon(due));
-        self.now = self.now.max(self.watermark);
-        self.expire(self.now);
-        self.sockets
-            .expire(self.now.saturating_sub(self.limits.age_ns));
-        self.sockets.sweep(|r| self.slab.get(r).is_some());
+        self.due = self.due.max(now.saturating_sub(self.limits.hold_ns));
+        self.ticked = true;
     }
 
     /// The trace ended: uses all records, ends all journeys and gives them out.
@@ -210,6 +209,7 @@ impl Assembler {
         while let Some(records) = self.hold.take_oldest() {
             self.process_all(records);
         }
+        self.ticked = false;
         self.now = self.now.max(now.saturating_sub(self.limits.hold_ns));
         self.expire(self.now);
         let mut rest = self.slab.refs();
@@ -223,8 +223,11 @@ impl Assembler {
         self.quiet.clear();
     }
 
-    /// The next finished journey.
+    /// The next finished journey; `None` when all that is due was used.
     pub fn pop(&mut self) -> Option<Journey> {
+        while self.out.is_empty() && self.ticked {
+            self.advance();
+        }
         self.out.pop_front()
     }
 
@@ -251,6 +254,21 @@ impl Assembler {
     /// Journeys that are open now.
     pub fn open_journeys(&self) -> usize {
         self.open
+    }
+
+    /// Uses the oldest records that are due. A millisecond's at a time: their journeys are taken while caches still hold them.
+    fn advance(&mut self) {
+        if let Some(records) = self.hold.take(self.due) {
+            self.process_all(records);
+            return;
+        }
+        self.ticked = false;
+        self.watermark = self.watermark.max(Hold::horizon(self.due));
+        self.now = self.now.max(self.watermark);
+        self.expire(self.now);
+        self.sockets
+            .expire(self.now.saturating_sub(self.limits.age_ns));
+        self.sockets.sweep(|r| self.slab.get(r).is_some());
     }
 
     fn process_all(&mut self, mut bucket: Bucket) {

@@ -228,12 +228,11 @@ fn ticks_do_not_change_journeys() {
             assembler.push(record);
             if i % every == 0 {
                 assembler.tick(time);
+                out.extend(std::iter::from_fn(|| assembler.pop()));
             }
         }
         assembler.finish(time);
-        while let Some(journey) = assembler.pop() {
-            out.push(journey);
-        }
+        out.extend(std::iter::from_fn(|| assembler.pop()));
         out
     };
     let often = run(1);
