@@ -29,7 +29,7 @@ mod sweep;
 pub use nested::nested;
 pub use notes::{copied, end_poll, end_read, name_process, take_read, thread};
 use notes::{note_device, note_poll, note_sender};
-use open::{AT_DATA, SAME, WITHOUT_PACKET, open, read_again};
+use open::{AT_DATA, SAME, WITHOUT_PACKET, open, read_again, readable};
 pub use open::{read_queued, unread};
 pub use sweep::sweep;
 
@@ -238,6 +238,13 @@ const FULL: u32 = (PACKET_BYTES + MAX_ENTRIES * size_of::<Entry>()) as u32 - MAR
 /// A stamp's time is 32 bits of ns behind the segment's first.
 const LONGEST: u64 = 4_000_000_000;
 
+/// Whether a segment takes one more stamp, at this time.
+#[inline(always)]
+unsafe fn has_room(slot: *const Slot, time: u64) -> bool {
+    // SAFETY: the slot is ours.
+    unsafe { (*slot).end <= FULL && time - (*slot).head.t0 <= LONGEST }
+}
+
 /// Set in a slot's key: its packet has ended at this address, which another one may have by now. What is left to be told is when
 /// the `recv()` returns that copied it.
 const ENDED: u64 = 1;
@@ -333,7 +340,7 @@ pub unsafe fn stamp_key<M: Memory>(
         }
         // the one reading of the clock
         let time = now();
-        if !fresh && ((*slot).end > FULL || time - (*slot).head.t0 > LONGEST) {
+        if !fresh && !has_room(slot, time) {
             (*slot).head.flags |= flags::EVICTED;
             flush(slot);
             fresh = true;
@@ -436,9 +443,8 @@ pub unsafe fn stamp_key<M: Memory>(
 unsafe fn same<M: Memory>(cpu: *mut Cpu, slot: *const Slot, skb: *const c_void) -> bool {
     // SAFETY: `skb` is live; the helper checks the address; offsets are below PACKET_BYTES.
     unsafe {
-        let read = (*slot).head.flags & (flags::PACKET | flags::UNREADABLE) == flags::PACKET;
         let buffer = number(cpu, M::load::<Pointer>(skb, offset!(skb_head)).0);
-        if !read || buffer != (*slot).head.head {
+        if !readable(slot) || buffer != (*slot).head.head {
             return false;
         }
         let mut bytes = [0_u64; 4];

@@ -63,11 +63,20 @@ pub fn send_entry<P: Probe>(probe: &P) {
                 begin(caller, pid, key, tcp);
                 (*caller).start = time;
                 if tcp {
-                    (*caller).seq = tcp_member(key, offset!(tcp_write_seq));
-                    (*caller).sent = (*caller).seq;
+                    writes(caller, key);
                 }
             }
         });
+    }
+}
+
+/// What the call writes begins where the socket's stream ends, and nothing of it is sent yet.
+#[inline(always)]
+unsafe fn writes(caller: *mut Caller, sk: u64) {
+    // SAFETY: the entry is the running thread's own.
+    unsafe {
+        (*caller).seq = tcp_member(sk, offset!(tcp_write_seq));
+        (*caller).sent = (*caller).seq;
     }
 }
 
@@ -106,8 +115,7 @@ pub fn write<P: Probe>(probe: &P) {
                     return;
                 }
                 begin(caller, pid, key, true);
-                (*caller).seq = tcp_member(key, offset!(tcp_write_seq));
-                (*caller).sent = (*caller).seq;
+                writes(caller, key);
             }
             (*caller).write = now();
         }

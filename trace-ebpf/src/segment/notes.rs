@@ -6,9 +6,9 @@ use core::{
     ptr::{addr_of_mut, read_volatile, write_volatile},
 };
 
-use trace_ebpf::{Counter, DeviceName, Hook, Kind, NAME_BYTES, PollEvent, ProcessName, Tag, flags};
+use trace_ebpf::{Counter, DeviceName, Hook, Kind, NAME_BYTES, PollEvent, ProcessName, Tag};
 
-use super::{ENDED, FULL, LONGEST, flush, now, number, push, slot_for, slot_of};
+use super::{ENDED, LONGEST, flush, has_room, now, number, push, readable, slot_for, slot_of};
 use crate::{
     maps::{Caller, Cpu, Slot, caller, count, facts, reserve, send, submit},
     memory::{Memory, Pointer},
@@ -183,11 +183,7 @@ pub unsafe fn end_poll(
             return false;
         }
         let slot = slot_for(cpu, key);
-        if slot.is_null()
-            || (*slot).polled == 0
-            || (*slot).end > FULL
-            || time - (*slot).head.t0 > LONGEST
-        {
+        if slot.is_null() || (*slot).polled == 0 || !has_room(slot, time) {
             return false;
         }
         push(
@@ -279,7 +275,7 @@ pub(super) unsafe fn note_sender<M: Memory>(cpu: *mut Cpu, slot: *mut Slot, key:
 unsafe fn leaves(caller: *mut Caller, slot: *const Slot) {
     // SAFETY: the slot is ours, and its body longer than PACKET_BYTES; the entry is the running thread's.
     unsafe {
-        if (*slot).head.flags & (flags::PACKET | flags::UNREADABLE) == flags::PACKET
+        if readable(slot)
             && let Some((seq, end)) = Packet::ip((&raw const (*slot).body).cast()).tcp_range()
             && seq == (*caller).sent
         {
@@ -333,7 +329,7 @@ pub unsafe fn end_read(cpu: *mut Cpu, key: u64) -> bool {
             return false;
         }
         let time = now();
-        if (*slot).end > FULL || time - (*slot).head.t0 > LONGEST {
+        if !has_room(slot, time) {
             return false;
         }
         push(

@@ -129,6 +129,14 @@ pub unsafe fn unread(slot: *const Slot) -> bool {
     flag & (flags::PACKET | flags::UNREADABLE) == flags::PACKET | flags::UNREADABLE
 }
 
+/// The packet's headers were read.
+#[inline(always)]
+pub(super) unsafe fn readable(slot: *const Slot) -> bool {
+    // SAFETY: the slot is ours.
+    let flag = unsafe { (*slot).head.flags };
+    flag & (flags::PACKET | flags::UNREADABLE) == flags::PACKET
+}
+
 /// Tries once more to read the packet's headers; 1 if they say that it is left out.
 #[inline(never)]
 pub(super) unsafe fn read_again<M: Memory>(
@@ -187,7 +195,7 @@ unsafe fn left_out(slot: *mut Slot) -> bool {
     // SAFETY: the slot is ours; its packet bytes were read.
     unsafe {
         if config!(sample) == 0
-            || (*slot).head.flags & (flags::PACKET | flags::UNREADABLE) != flags::PACKET
+            || !readable(slot)
             || chosen((*slot).head.protocol, addr_of_mut!((*slot).body).cast())
         {
             return false;
