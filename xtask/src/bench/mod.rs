@@ -13,6 +13,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use plan::Peer;
 use results::Results;
 use serde_json::Value;
 
@@ -44,6 +45,10 @@ pub struct Arguments {
     /// Only tools whose name contains this, besides nothing at all; repeatable
     #[arg(long, value_name = "NAME")]
     tool: Vec<String>,
+    /// A program of yours beside the others, in `instructions` and `rates`: its name, what it says once it is at work, and its
+    /// command; in a guest, its file is put there. Like 'retis|probe(s) loaded|/opt/retis collect'; repeatable
+    #[arg(long, value_name = "NAME|READY|COMMAND", conflicts_with = "accept")]
+    peer: Vec<Peer>,
     /// Where the raw results go, one JSON object a line
     #[arg(long, value_name = "DIR", default_value = "target/bench")]
     out: PathBuf,
@@ -131,7 +136,8 @@ pub fn bench(arguments: &Arguments) -> Result<ExitCode> {
         for kernel in &arguments.kernel {
             let name = format!("instructions-{kernel}");
             let plan = plan::only(plan::instructions(kernel), &arguments.tool);
-            let said = in_guest(kernel, &tools, &plan)?;
+            let plan = plan::with(plan, arguments.peer.iter().map(Peer::in_guest));
+            let said = in_guest(kernel, &tools, &plan, &arguments.peer)?;
             let results = keep(&arguments.out, &name, &said)?;
             print(
                 &format!("Instructions a packet, Linux {kernel}"),
@@ -145,7 +151,7 @@ pub fn bench(arguments: &Arguments) -> Result<ExitCode> {
     if chosen(Part::HookInstructions) {
         for kernel in &arguments.kernel {
             let plan = plan::only(plan::hook_instructions(kernel), &arguments.tool);
-            let said = in_guest(kernel, &tools, &plan)?;
+            let said = in_guest(kernel, &tools, &plan, &[])?;
             let results = keep(&arguments.out, &format!("hooks-{kernel}"), &said)?;
             print(
                 &format!("Instructions a hook, Linux {kernel}"),
@@ -160,7 +166,8 @@ pub fn bench(arguments: &Arguments) -> Result<ExitCode> {
         print("Time in eBPF programs, here", &results.hooks())?;
     }
     if chosen(Part::Rates) {
-        let mut plan = plan::only(plan::rates(&tools.pktjourney), &arguments.tool);
+        let plan = plan::only(plan::rates(&tools.pktjourney), &arguments.tool);
+        let mut plan = plan::with(plan, arguments.peer.iter().cloned());
         if plan::has_bpftrace(&plan) {
             plan::start_bpftrace_by(&mut plan, &vm::bpftrace_command()?);
         }
@@ -248,13 +255,14 @@ fn accepted() -> Result<Value> {
 }
 
 /// One processor, one virtual ns an instruction: the sender's CPU time is a count of instructions.
-fn in_guest(kernel: &str, tools: &Tools, plan: &Value) -> Result<String> {
+fn in_guest(kernel: &str, tools: &Tools, plan: &Value, peers: &[Peer]) -> Result<String> {
     let folder = tempfile::tempdir()?;
     let text = plan.to_string();
     let mut files = vec![
         (tools.pktjourney.clone(), "usr/bin/pktjourney".to_owned()),
         (tools.examples.join("cost"), "usr/bin/cost".to_owned()),
     ];
+    files.extend(peers.iter().map(Peer::file));
     let mut others = Vec::new();
     if plan::has_bpftrace(plan) {
         others.push((vm::bpftrace()?, "bpftrace"));

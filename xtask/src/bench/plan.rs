@@ -1,6 +1,9 @@
 //! What is measured: the plans for `trace-cli/examples/cost`.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use serde_json::{Value, json};
 
@@ -55,6 +58,70 @@ pub fn start_bpftrace_by(plan: &mut Value, words: &[String]) {
             command.splice(..1, words.iter().map(|word| json!(word)));
         }
     }
+}
+
+/// A program of the user's own, to compare with: `NAME|READY|COMMAND`.
+#[derive(Clone)]
+pub struct Peer {
+    name: String,
+    /// What it says once it is at work.
+    ready: String,
+    /// The program's file, and its arguments.
+    command: Vec<String>,
+}
+
+impl FromStr for Peer {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut parts = text.splitn(3, '|').map(str::trim);
+        let (Some(name), Some(ready), Some(command)) = (parts.next(), parts.next(), parts.next())
+        else {
+            return Err(
+                "three parts with `|` between: its name, what it says once it is at work, its command",
+            );
+        };
+        let command: Vec<_> = command.split_whitespace().map(str::to_owned).collect();
+        if name.is_empty() || ready.is_empty() || command.is_empty() {
+            return Err("name, what it says once it is at work, and command must not be empty");
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            ready: ready.to_owned(),
+            command,
+        })
+    }
+}
+
+impl Peer {
+    /// The program's file here, and where it lies in a guest.
+    pub fn file(&self) -> (PathBuf, String) {
+        let file = PathBuf::from(&self.command[0]);
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let guest = format!("usr/bin/{name}");
+        (file, guest)
+    }
+
+    /// The same program, where it lies in a guest.
+    pub fn in_guest(&self) -> Self {
+        let mut there = self.clone();
+        there.command[0] = format!("/{}", self.file().1);
+        there
+    }
+}
+
+/// A plan with these tools, too.
+pub fn with(mut plan: Value, peers: impl IntoIterator<Item = Peer>) -> Value {
+    if let Some(tools) = plan["tools"].as_array_mut() {
+        tools.extend(peers.into_iter().map(|peer| {
+            json!({
+                "name": peer.name,
+                "command": peer.command,
+                "ready": {"says": peer.ready},
+            })
+        }));
+    }
+    plan
 }
 
 fn loads(udp: u64, tcp: u64, bulk: u64) -> Value {
@@ -188,4 +255,38 @@ pub fn rates(pktjourney: &Path) -> Value {
         ],
         "loads": loads(100_000, 50_000, 20_000),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_runs_where_it_lies() {
+        let peer: Peer = "retis | loaded | /opt/retis collect -p skb:kfree_skb"
+            .parse()
+            .expect("three parts");
+        let plan = with(instructions("6.12"), [peer.in_guest()]);
+        let tools = plan["tools"].as_array().expect("tools");
+        assert_eq!(
+            tools.last(),
+            Some(&json!({
+                "name": "retis",
+                "command": ["/usr/bin/retis", "collect", "-p", "skb:kfree_skb"],
+                "ready": {"says": "loaded"},
+            }))
+        );
+        assert_eq!(
+            peer.file(),
+            ("/opt/retis".into(), "usr/bin/retis".to_owned())
+        );
+        for bad in [
+            "retis",
+            "retis|loaded",
+            "retis||/opt/retis",
+            "retis|loaded| ",
+        ] {
+            assert!(bad.parse::<Peer>().is_err(), "{bad}");
+        }
+    }
 }
