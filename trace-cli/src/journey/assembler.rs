@@ -78,7 +78,8 @@ pub struct Assembler {
     hold: Hold,
     slab: Slab,
     open: usize,
-    by_skb: ByAddress<u64, Ref>,
+    /// The slot of the journey that has an sk_buff's address, or had it last.
+    by_skb: ByAddress<u64, u32>,
     sockets: Sockets,
     connections: Connections,
     polls: Polls,

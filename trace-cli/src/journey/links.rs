@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::flow::{same_addresses, sequence_length};
 use super::hash::{ByAddress, forget};
-use super::model::{Flow, JourneyId};
+use super::model::Flow;
 use super::slab::Ref;
 use super::sockets::before;
 
@@ -32,21 +32,11 @@ struct Cpu {
     split: VecDeque<Split>,
 }
 
-/// A journey that has a buffer, and what tells its headers from most others: so its slot need not be looked at.
+/// The slot of a journey that has a buffer, and what tells its headers from most others: so the slot need not be looked at.
 #[derive(Clone, Copy, Debug)]
 struct Holder {
     slot: u32,
     mark: u32,
-    id: JourneyId,
-}
-
-impl Holder {
-    const fn journey(self) -> Ref {
-        Ref {
-            slot: self.slot,
-            id: self.id,
-        }
-    }
 }
 
 /// The same for the same headers; 0 when they are not known.
@@ -90,28 +80,25 @@ impl Links {
         &mut self.cpus[cpu]
     }
 
-    /// The journey whose data begins at `head`, where a packet with this `flow` now has its own; not one whose memory this
+    /// The slot of the journey whose data begins at `head`, where a packet with this `flow` now has its own; not one whose memory this
     /// must be anew: it has other headers, and the kernel does not say that it shares them.
-    pub(super) fn holder(&self, head: u64, flow: Option<&Flow>, shared: bool) -> Option<Ref> {
+    pub(super) fn holder(&self, head: u64, flow: Option<&Flow>, shared: bool) -> Option<u32> {
         let holder = self.heads.get(&head)?;
         let mark = mark(flow);
         let other = mark != 0 && holder.mark != 0 && mark != holder.mark;
-        (shared || !other).then_some(holder.journey())
+        (shared || !other).then_some(holder.slot)
     }
 
-    pub(super) fn set_holder(&mut self, head: u64, flow: Option<&Flow>, journey: Ref) {
+    pub(super) fn set_holder(&mut self, head: u64, flow: Option<&Flow>, slot: u32) {
         if head != 0 {
-            let holder = Holder {
-                slot: journey.slot,
-                mark: mark(flow),
-                id: journey.id,
-            };
-            self.heads.insert(head, holder);
+            let mark = mark(flow);
+            self.heads.insert(head, Holder { slot, mark });
         }
     }
 
-    pub(super) fn forget_holder(&mut self, head: u64, journey: Ref) {
-        forget(&mut self.heads, head, |holder| holder.journey() == journey);
+    /// The slot's journey is no more.
+    pub(super) fn forget_holder(&mut self, head: u64, slot: u32) {
+        forget(&mut self.heads, head, |holder| holder.slot == slot);
     }
 
     /// GRO keeps this packet for others to be merged into (`GRO_HELD`).

@@ -46,6 +46,12 @@ impl Slab {
         (open.id == at.id).then_some(open)
     }
 
+    /// The journey in a slot.
+    pub(super) fn of_slot(&self, slot: u32) -> Option<Ref> {
+        let id = self.slots.get(slot as usize)?.id;
+        (id != NOBODY).then_some(Ref { slot, id })
+    }
+
     /// Every journey, in the order of slots.
     pub(super) fn refs(&self) -> Vec<Ref> {
         let slots = self.slots.iter().zip(0u32..);

@@ -66,7 +66,7 @@ impl Assembler {
 
     /// A drop's record.
     pub(super) fn dropped(&mut self, record: &DropRecord) {
-        let known = self.by_skb.get(&record.skb).copied();
+        let known = self.of_skb(record.skb);
         // Records of drops come whether the packet passed the filter or not.
         let Some((journey, state)) = known.and_then(|r| Some((r, self.slab.get(r)?.state))) else {
             return;
@@ -133,8 +133,8 @@ impl Assembler {
         let Some(open) = self.slab.get_mut(journey) else {
             return;
         };
-        forget(&mut self.by_skb, open.skb, |&r| r == journey);
-        self.links.forget_holder(open.head, journey);
+        forget(&mut self.by_skb, open.skb, |&slot| slot == journey.slot);
+        self.links.forget_holder(open.head, journey.slot);
         let (finished, lost) = build(open, &mut self.timelines, &self.names);
         self.balance.count(&finished, lost);
         self.out.push_back(finished);

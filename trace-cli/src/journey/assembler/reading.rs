@@ -50,6 +50,11 @@ pub(super) struct Reading<'a> {
 }
 
 impl Assembler {
+    /// The journey that has this sk_buff's address, or had it last.
+    pub(super) fn of_skb(&self, skb: u64) -> Option<Ref> {
+        self.slab.of_slot(*self.by_skb.get(&skb)?)
+    }
+
     pub(super) fn segment(&mut self, segment: &Segment<'_>, late: bool) {
         let flow = flow_of(segment).filter(|_| segment.flags & flags::UNREADABLE == 0);
         let mut reading = Reading {
@@ -60,7 +65,7 @@ impl Assembler {
                 netns: segment.netns,
                 ifindex: segment.ifindex,
             },
-            journey: self.by_skb.get(&segment.skb).copied(),
+            journey: self.of_skb(segment.skb),
             stamped: None,
             context: std::mem::take(&mut self.context),
             poll: None,
@@ -69,7 +74,6 @@ impl Assembler {
             late,
             stray: false,
         };
-        reading.journey = reading.journey.filter(|&r| self.slab.get(r).is_some());
         let nothing = PollRecord {
             cpu: segment.cpu,
             ..PollRecord::default()
@@ -416,7 +420,7 @@ impl Assembler {
         };
         let shared = segment.flags & flags::CLONED != 0;
         let holder = self.links.holder(segment.head, flow.as_ref(), shared);
-        let holder = holder.and_then(|r| self.slab.get(r));
+        let holder = holder.and_then(|slot| self.slab.get(self.slab.of_slot(slot)?));
         let whole = flow
             .filter(|_| OUTBOUND.has(point))
             .and_then(|flow| self.links.whole_of(segment.cpu, &flow));
@@ -432,9 +436,10 @@ impl Assembler {
         let held = holder.is_some_and(Open::is_open);
         let journey = self.slab.insert(open);
         self.open += 1;
-        self.by_skb.insert(segment.skb, journey);
+        self.by_skb.insert(segment.skb, journey.slot);
         if !held {
-            self.links.set_holder(segment.head, flow.as_ref(), journey);
+            self.links
+                .set_holder(segment.head, flow.as_ref(), journey.slot);
         }
         journey
     }
