@@ -54,40 +54,22 @@ const AT_ONCE_NS: u64 = 1_000_000;
 
 const GIVEN: Points = Points::of(&[Point::StartXmit, Point::XmitDone]);
 
-/// What a packet passes on its way in, one after the other, whatever becomes of it.
-const WAY_IN: Points = Points::of(&[
-    Point::Receive,
-    Point::Ip,
-    Point::PreEnter,
-    Point::PreLeave,
-    Point::Deliver,
-    Point::InEnter,
-    Point::InLeave,
-    Point::Transport,
-    Point::TcpSocket,
-    Point::TcpBacklog,
-    Point::Queued,
-    Point::Wakeup,
-    Point::TransportDone,
-    Point::Copy,
-    Point::Consume,
-    Point::Drop,
-]);
-/// … and on its way out.
-const WAY_OUT: Points = Points::of(&[
-    Point::IpOutput,
-    Point::OutEnter,
-    Point::OutLeave,
-    Point::PostEnter,
-    Point::PostLeave,
-    Point::Neighbour,
-    Point::DevQueue,
-    Point::QdiscEnqueue,
-    Point::QdiscDequeue,
-    Point::StartXmit,
-    Point::Consume,
-    Point::Drop,
-]);
+const ENDS: Points = Points::of(&[Point::Consume, Point::Drop]);
+/// What a packet passes on its way in, once it arrived, whatever becomes of it; but not where it is found to be none for here.
+const WAY_IN: Points = Points::of(&[Point::Receive])
+    .and(INBOUND)
+    .and(TRANSPORT)
+    .and(ENDS)
+    .without(Points::of(&[
+        Point::Forward,
+        Point::FwdEnter,
+        Point::FwdLeave,
+    ]));
+/// … and on its way out, but not what trails behind it.
+const WAY_OUT: Points = LOCAL_OUTPUT
+    .and(OUTBOUND)
+    .and(ENDS)
+    .without(Points::of(&[Point::XmitDone]));
 
 /// Whether a stamp without headers is, without any doubt, the next one on the way that the packet is on, at the place where it
 /// is. So are most: what else it could be is not looked at. [`judge`] would say that it continues.
