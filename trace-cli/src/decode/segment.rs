@@ -221,8 +221,8 @@ pub(super) fn segment(fields: Fields<'_>) -> Result<Segment<'_>, DecodeError> {
     if !more.is_empty() || entries.len() > MAX_ENTRIES {
         return Err(shape);
     }
-    let tags = entries.iter().map(|bytes| entry(bytes).tag);
-    if let Some(unknown) = tags.into_iter().find(|&tag| !KNOWN[usize::from(tag)]) {
+    let mut tags = entries.iter().map(|bytes| entry(bytes).tag);
+    if let Some(unknown) = tags.find(|&tag| !KNOWN[usize::from(tag)]) {
         return Err(DecodeError::UnknownTag(unknown));
     }
     Ok(Segment {

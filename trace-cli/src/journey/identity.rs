@@ -17,8 +17,8 @@ use super::model::Flow;
 use super::open::{Open, Side, State};
 use super::places::{NOWHERE, Place};
 use super::point::{
-    ARRIVAL, BEGINNINGS, INBOUND, LOCAL_OUTPUT, OUTBOUND, Point, Points, SENDING, TRAILING,
-    TRANSPORT,
+    ARRIVAL, AT_SOCKET, BEGINNINGS, INBOUND, LOCAL_OUTPUT, OUTBOUND, Point, Points, SENDING,
+    TRAILING, TRANSPORT,
 };
 
 /// What a stamp is to the journey whose address it has.
@@ -291,8 +291,7 @@ fn arrival(open: &Open, sight: &Sight<'_>, same: bool) -> Verdict {
             // Bridge, bond, VLAN: netif_receive_skb again with the upper device. Tunnels: the inner packet
             // comes out of the tunnel device (gro_cells_receive), after the outer one reached its
             // transport.
-            let queued = open.seen.has(Point::Queued) || open.seen.has(Point::TcpBacklog);
-            if queued {
+            if open.seen.meets(AT_SOCKET) {
                 Verdict::NewLife
             } else if open.seen.meets(TRANSPORT) {
                 keep(carries(open))

@@ -5,11 +5,9 @@ use trace_ebpf::Hook;
 use super::flow::{is_echo_reply, is_udp, is_unicast};
 use super::model::{Outcome, TcpSegment, Unfinished};
 use super::open::{Open, Side};
-use super::point::{Point, Points};
+use super::point::{AT_SOCKET, Point, Points};
 use super::probed::Probed;
 
-/// Given to a socket's queue.
-const AT_SOCKET: Points = Points::of(&[Point::Queued, Point::TcpBacklog]);
 /// Taken by the transport protocol as a whole packet.
 const TAKEN: Points = Points::of(&[
     Point::Transport,

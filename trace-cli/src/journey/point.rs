@@ -182,7 +182,7 @@ impl Points {
     }
 }
 
-pub(super) const POLL_CONTEXT: Points = Points::of(&[
+const POLL_CONTEXT: Points = Points::of(&[
     Point::Interrupt,
     Point::NapiSchedule,
     Point::Softirq,
@@ -208,6 +208,8 @@ pub(super) const TRANSPORT: Points = Points::of(&[
 pub(super) const IN_HAND: Points = CONTEXT.and(CUT).and(Points::of(&[Point::Copy]));
 /// After these it may be cut into fragments (`ip_do_fragment`), which are sent before it is freed.
 pub(super) const CUT: Points = Points::of(&[Point::IpOutput, Point::PostLeave]);
+/// Given to a socket's queue.
+pub(super) const AT_SOCKET: Points = Points::of(&[Point::Queued, Point::TcpBacklog]);
 /// Where the receiving socket is known, or has it.
 pub(super) const SOCKET: Points = Points::of(&[
     Point::TcpSocket,

@@ -11,9 +11,7 @@ use trace_ebpf::Hook;
 use super::gap::Gaps;
 use super::model::{Direction, Leg, Outcome, Stage, StageState};
 use super::open::{Open, Stamp, State};
-use super::point::{
-    ARRIVAL, INBOUND, LOCAL_OUTPUT, OUTBOUND, POLL_CONTEXT, Point, Points, SENDING,
-};
+use super::point::{ARRIVAL, AT_SOCKET, INBOUND, LOCAL_OUTPUT, OUTBOUND, Point, Points, SENDING};
 use super::probed::Probed;
 use super::stage::StageName;
 
@@ -177,13 +175,6 @@ fn choose_in_leg(open: &Open, leg: &[Stamp], out: &mut Vec<Stamp>) {
     let mut context_rank = None;
     for (i, stamp) in leg.iter().enumerate() {
         let point = stamp.point;
-        if !DOUBTFUL.has(point) {
-            context_rank = None;
-            context = Some(stamp.time);
-            passed.insert(point);
-            out.push(*stamp);
-            continue;
-        }
         let later = leg.get(i + 1..).unwrap_or(&[]);
         let keep = match point {
             _ if point.is_poll_context() => {
@@ -220,26 +211,13 @@ fn choose_in_leg(open: &Open, leg: &[Stamp], out: &mut Vec<Stamp>) {
                 context_rank = Some(point);
             } else {
                 context_rank = None;
-            }
-            context = Some(stamp.time);
-            if !point.is_poll_context() {
                 passed.insert(point);
             }
+            context = Some(stamp.time);
             out.push(*stamp);
         }
     }
 }
-
-/// What may say nothing of what the packet did next; all other stamps do.
-const DOUBTFUL: Points = POLL_CONTEXT.and(Points::of(&[
-    Point::GroDone,
-    Point::Queued,
-    Point::Wakeup,
-    Point::TransportDone,
-    Point::Copy,
-]));
-
-const AT_SOCKET: Points = Points::of(&[Point::TcpBacklog, Point::Queued]);
 
 fn points_of(stamps: &[Stamp]) -> Points {
     let mut points = Points::default();
