@@ -188,16 +188,24 @@ fn entry_bytes(text: &str, t0: u64) -> [u8; 8] {
             "poll" => Tag::Poll,
             "poll_end" => Tag::PollEnd,
             "returned" => Tag::Returned,
+            "received" => Tag::Received,
+            "receiver" => Tag::Receiver,
             other => panic!("no tag {other}"),
         };
         if tag == Tag::Returned {
             let time: u64 = value.parse().unwrap();
             return packed(u32::try_from(time - t0).unwrap(), tag as u8, 0, 0);
         }
+        let mut numbers = value.split(' ');
+        let mut next = || numbers.next().and_then(|n| n.parse::<u64>().ok()).unwrap();
+        if tag == Tag::Received {
+            // "received TIME BEFORE"
+            let (time, before) = (next(), next());
+            let value = u32::try_from(time - t0).unwrap();
+            return packed(value, tag as u8, before as u8, (before >> 8) as u16);
+        }
         if tag == Tag::PollEnd {
             // "poll_end TIME WORK BUDGET"
-            let mut numbers = value.split(' ');
-            let mut next = || numbers.next().and_then(|n| n.parse::<u64>().ok()).unwrap();
             let (time, work, budget) = (next(), next(), next());
             let value = u32::try_from(time - t0).unwrap();
             return packed(value, tag as u8, work as u8, budget as u16);

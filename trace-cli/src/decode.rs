@@ -11,7 +11,7 @@ use trace_ebpf::{
     DropHead, Kind, MAX_CPUS, MAX_STACK, NAME_BYTES, PollEvent, SocketEvent, SocketOp,
 };
 
-pub use segment::{Item, Segment, hook};
+pub use segment::{Call, Item, Segment, hook};
 
 /// One record of the kernel side.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -66,7 +66,7 @@ pub struct SocketRecord {
     pub sk: u64,
     /// First sequence number.
     pub seq: u32,
-    /// Bytes.
+    /// Bytes; 0 of a datagram's `recv()` of which a segment told.
     pub len: u32,
     /// Thread id of the caller.
     pub pid: u32,

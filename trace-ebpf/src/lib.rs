@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | [`Kind::Segment`] | [`SegmentHead`], [`PACKET_BYTES`] of the packet, less those [cut](SegmentHead::cut), if [`flags::PACKET`], then [`Entry`]s | a packet was handed over, ended, or its slot was needed |
 //! | [`Kind::Drop`] | [`DropHead`], then [`MAX_STACK`] × u64, of which `depth` are return addresses | right after the segment whose last stamp is [`Hook::Drop`] |
-//! | [`Kind::Socket`] | [`SocketEvent`] | a `send()` on a TCP socket that did not send all that it wrote, a `recv()` unless [`Tag::Returned`] told of it, a retransmission |
+//! | [`Kind::Socket`] | [`SocketEvent`] | a `send()` on a TCP socket that did not send all that it wrote, a `recv()` unless [`Tag::Returned`] or [`Tag::Received`] told of it, a retransmission |
 //! | [`Kind::Poll`] | [`PollEvent`] | a NAPI poll that brought at least one packet ended, unless [`Tag::PollEnd`] told of it |
 //! | [`Kind::Device`] | [`DeviceName`] | a network device was seen for the first time on this CPU |
 //! | [`Kind::Process`] | [`ProcessName`] | a process was seen for the first time on this CPU |
@@ -24,8 +24,9 @@ pub mod sample;
 
 /// Changes whenever a byte of any record changes its meaning. Recordings carry it.
 ///
-/// 2: [`Tag::PollEnd`]; up to 40 entries. 3: [`Tag::Returned`]; [`SegmentHead::cut`].
-pub const WIRE_VERSION: u32 = 3;
+/// 2: [`Tag::PollEnd`]; up to 40 entries. 3: [`Tag::Returned`]; [`SegmentHead::cut`]. 4: [`Tag::Received`]; no more
+/// [`SocketOp::ReceiveEnd`].
+pub const WIRE_VERSION: u32 = 4;
 /// Records of this version mean today what they meant then.
 pub const OLDEST_WIRE_VERSION: u32 = 1;
 
@@ -182,6 +183,12 @@ pub enum Tag {
     PollEnd = 132,
     /// The `recv()` that copied the datagram returned `value` ns after `t0`. It has no [`SocketEvent`].
     Returned = 133,
+    /// A `recv()` on the segment's socket returned `value` ns after `t0`: what would else be a [`SocketEvent`]. Of a datagram
+    /// socket a [`SocketOp::Datagram`], of whichever packet; of TCP a [`SocketOp::Receive`], which had begun [`Entry::before`] ns
+    /// earlier to copy all that this packet has, and no more. A [`Tag::Receiver`] follows.
+    Received = 134,
+    /// `value` is the thread id of the `recv()` before.
+    Receiver = 135,
 }
 
 /// One stamp (`tag` < 128: a [`Hook`]; `value` = ns since [`SegmentHead::t0`]) or one fact (a [`Tag`]).
@@ -196,6 +203,16 @@ pub struct Entry {
     pub a: u8,
     /// Depends on the tag.
     pub b: u16,
+}
+
+impl Entry {
+    /// Longest time that [`before`](Self::before) tells, ns.
+    pub const LONGEST_BEFORE: u64 = 0xff_ffff;
+
+    /// The two small fields as one number of 24 bits: a time before that of the entry, ns.
+    pub const fn before(&self) -> u64 {
+        (self.b as u64) << 8 | self.a as u64
+    }
 }
 
 /// The fixed part of a segment.
@@ -270,7 +287,7 @@ pub enum SocketOp {
     /// `recv()` copied the bytes `seq .. seq + len`, beginning at `start`; `end` is when `recv()`
     /// returned, or 0 when more copies of the same call follow.
     Receive = 2,
-    /// `recv()` that copied in several pieces returned at `end`.
+    /// Until wire version 3, where a call's last copy had an `end` of 0 if others came before: it returned at `end`.
     ReceiveEnd = 3,
     /// The segment beginning at `seq` was retransmitted at `start`.
     Retransmit = 4,

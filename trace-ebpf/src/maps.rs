@@ -149,6 +149,8 @@ pub struct Cpu {
     pub pad2: [u16; 3],
     /// The datagram that was copied last here: its reader is about to return from `recv()`.
     pub read: u64,
+    /// The packet that was queued on a socket last here.
+    pub queued: u64,
     /// The sk_buff that is being looked at, copied where each look at itself would be a call of a helper.
     pub skb: [u64; SKB_SPAN / 8],
     /// When which interrupt came last: direct-mapped by its number.
@@ -192,8 +194,6 @@ pub struct Caller {
     /// Bytes from `seq` to here were sent inside of this `send()`, and their packets have told it.
     pub sent: u32,
     pub pid: u32,
-    /// Pieces of this `recv()` already sent up.
-    pub pieces: u32,
     /// The socket is a TCP socket: 1.
     pub tcp: u32,
     /// The thread that copied the datagram `read`, and has not returned from its `recv()`; 0 = none. Who else shares this place

@@ -27,7 +27,9 @@ mod open;
 mod sweep;
 
 pub use nested::nested;
-pub use notes::{copied, end_poll, end_read, name_process, take_read, thread};
+pub use notes::{
+    copied, end_poll, end_read, holds, name_process, queued_on, take_read, tell_received, thread,
+};
 use notes::{note_device, note_poll, note_sender};
 use open::{AT_DATA, SAME, WITHOUT_PACKET, open, read_again, readable};
 pub use open::{read_queued, unread};

@@ -8,6 +8,8 @@ pub(super) const HEAD: usize = size_of::<SegmentHead>();
 pub(super) const ENTRY: usize = size_of::<Entry>();
 /// Entries below are hooks, from here on facts (see [`trace_ebpf::Entry`]).
 const FIRST_TAG: u8 = 128;
+/// Where the tag lies in an entry.
+const TAG: usize = std::mem::offset_of!(Entry, tag);
 /// The numbers that entries of this version have.
 static KNOWN: [bool; 256] = {
     let mut known = [false; 256];
@@ -82,6 +84,19 @@ pub enum Item {
     },
     /// The `recv()` that copied it returned. When, CLOCK_MONOTONIC ns.
     Returned(u64),
+    /// A part of a [`Call`], which is no part of the packet's way.
+    Call,
+}
+
+/// A `recv()` on a segment's socket, of which the segment tells ([`Tag::Received`]).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Call {
+    /// It began to copy, CLOCK_MONOTONIC ns; of a datagram socket not known: `end`.
+    pub start: u64,
+    /// It returned, CLOCK_MONOTONIC ns.
+    pub end: u64,
+    /// Thread id.
+    pub pid: u32,
 }
 
 impl<'a> Segment<'a> {
@@ -144,6 +159,24 @@ impl<'a> Segment<'a> {
         tags.any(|tag| hooks.iter().any(|&hook| tag == hook as u8))
     }
 
+    /// The calls that it tells of.
+    pub fn calls(&self) -> impl Iterator<Item = Call> + use<'a> {
+        let t0 = self.t0;
+        self.entries.windows(2).filter_map(move |pair| {
+            let [call, by] = pair else { return None };
+            if call[TAG] != Tag::Received as u8 || by[TAG] != Tag::Receiver as u8 {
+                return None;
+            }
+            let call = entry(call);
+            let end = t0.saturating_add(u64::from(call.value));
+            Some(Call {
+                start: end.saturating_sub(call.before()),
+                end,
+                pid: entry(by).value,
+            })
+        })
+    }
+
     /// Its entries, in the wire's order.
     pub fn items(&self) -> impl Iterator<Item = Item> + Clone + use<'a> {
         let t0 = self.t0;
@@ -199,6 +232,7 @@ fn item(entry: Entry, t0: u64) -> Option<Item> {
             budget: entry.b,
         },
         Tag::Returned => Item::Returned(t0.saturating_add(u64::from(entry.value))),
+        Tag::Received | Tag::Receiver => Item::Call,
     })
 }
 
@@ -290,6 +324,8 @@ const fn tag(number: u8) -> Option<Tag> {
         131 => Tag::Poll,
         132 => Tag::PollEnd,
         133 => Tag::Returned,
+        134 => Tag::Received,
+        135 => Tag::Receiver,
         _ => return None,
     })
 }

@@ -11,13 +11,14 @@ mod calls;
 mod ending;
 mod reading;
 
+use calls::received;
 use reading::{comes_back, own_time};
 
 use std::collections::VecDeque;
 
 use trace_ebpf::{Counter, SocketOp};
 
-use crate::decode::Record;
+use crate::decode::{Record, SocketRecord};
 
 use super::connections::Connections;
 use super::hash::ByAddress;
@@ -157,6 +158,9 @@ impl Assembler {
     pub fn push(&mut self, record: Record<'_>) {
         match record {
             Record::Segment(mut segment) => {
+                for call in segment.calls() {
+                    self.hold_call(received(&segment, &call));
+                }
                 while let Some(at) = comes_back(&segment) {
                     let (before, after) = segment.split(at);
                     self.hold.segment(own_time(&after), &after);
@@ -165,13 +169,7 @@ impl Assembler {
                 self.hold.segment(own_time(&segment), &segment);
             }
             Record::Drop(d) => self.hold.event(d.time, d.cpu, Event::Drop(d)),
-            Record::Socket(s) => {
-                let time = match s.op {
-                    SocketOp::ReceiveEnd | SocketOp::Datagram => s.end.unwrap_or(s.start),
-                    SocketOp::Send | SocketOp::Receive | SocketOp::Retransmit => s.start,
-                };
-                self.hold.event(time, s.cpu, Event::Socket(s));
-            }
+            Record::Socket(call) => self.hold_call(call),
             Record::Poll(p) => self.hold.event(p.start, p.cpu, Event::Poll(p)),
             Record::Process(p) => self.names.learn(p),
             Record::Device(_) => {}
@@ -181,6 +179,14 @@ impl Assembler {
         {
             self.process_all(records);
         }
+    }
+
+    fn hold_call(&mut self, call: SocketRecord) {
+        let time = match call.op {
+            SocketOp::ReceiveEnd | SocketOp::Datagram => call.end.unwrap_or(call.start),
+            SocketOp::Send | SocketOp::Receive | SocketOp::Retransmit => call.start,
+        };
+        self.hold.event(time, call.cpu, Event::Socket(call));
     }
 
     /// A record that could not be decoded.

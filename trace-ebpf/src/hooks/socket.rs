@@ -12,7 +12,8 @@ use crate::{
     memory::{Memory, Pointer, Probe},
     packet,
     segment::{
-        Detail, Stamp, copied, end_read, name_process, now, number, phase, stamp, take_read, thread,
+        Detail, Stamp, copied, end_read, holds, name_process, now, number, phase, queued_on, stamp,
+        take_read, tell_received, thread,
     },
 };
 
@@ -90,7 +91,6 @@ unsafe fn begin(caller: *mut Caller, pid: u32, sk: u64, tcp: bool) {
         (*caller).start = 0;
         (*caller).write = 0;
         (*caller).copy = 0;
-        (*caller).pieces = 0;
         (*caller).tcp = u32::from(tcp);
     }
 }
@@ -300,7 +300,6 @@ unsafe fn copy_tcp(sk: *const c_void, len: u32, pid: u32) {
                     (*caller).copy_len,
                     pid,
                 );
-                (*caller).pieces += 1;
             } else {
                 begin(caller, pid, key, true);
             }
@@ -391,7 +390,11 @@ fn received_datagram<M: Memory>(sk: *const c_void, returned: i32, flags: u64) {
                 return;
             }
             name_process(cpu, pid);
-            tell(SocketOp::Datagram, 0, now(), key, 0, returned as u32, pid);
+            let time = now();
+            let slot = queued_on(cpu, key);
+            if slot.is_null() || !tell_received(slot, time, 0, pid) {
+                tell(SocketOp::Datagram, 0, time, key, 0, returned as u32, pid);
+            }
         });
     }
 }
@@ -418,20 +421,14 @@ fn received_tcp(sk: *const c_void) {
                 return; // MSG_PEEK: nothing was taken
             }
             name_process(cpu, pid);
-            let several = (*entry).pieces != 0;
             let time = now();
-            let end = if several { 0 } else { time };
-            tell(
-                SocketOp::Receive,
-                copy,
-                end,
-                key,
-                (*entry).copy_seq,
-                (*entry).copy_len,
-                pid,
-            );
-            if several {
-                tell(SocketOp::ReceiveEnd, 0, time, key, 0, 0, pid);
+            let (first, len) = ((*entry).copy_seq, (*entry).copy_len);
+            let slot = queued_on(cpu, key);
+            if slot.is_null()
+                || !holds(slot, first, len)
+                || !tell_received(slot, time, time - copy, pid)
+            {
+                tell(SocketOp::Receive, copy, time, key, first, len, pid);
             }
         });
     }

@@ -163,6 +163,7 @@ pub fn queued<P: Probe>(probe: &P) {
                 },
             );
             (*cpu).receiving = 0;
+            (*cpu).queued = key;
             if !stamped.is_null()
                 && let Some(facts) = facts()
             {

@@ -6,9 +6,11 @@ use core::{
     ptr::{addr_of_mut, read_volatile, write_volatile},
 };
 
-use trace_ebpf::{Counter, DeviceName, Hook, Kind, NAME_BYTES, PollEvent, ProcessName, Tag};
+use trace_ebpf::{Counter, DeviceName, Entry, Hook, Kind, NAME_BYTES, PollEvent, ProcessName, Tag};
 
-use super::{ENDED, LONGEST, flush, has_room, now, number, push, readable, slot_for, slot_of};
+use super::{
+    ENDED, LONGEST, flush, has_room, now, number, phase, push, readable, slot_for, slot_of,
+};
 use crate::{
     maps::{Caller, Cpu, Slot, caller, count, facts, reserve, send, submit},
     memory::{Memory, Pointer},
@@ -340,6 +342,66 @@ pub unsafe fn end_read(cpu: *mut Cpu, key: u64) -> bool {
             0,
         );
         flush(slot);
+        true
+    }
+}
+
+/// The slot of the packet that was queued on a socket last here, if it was this socket; else null.
+///
+/// # Safety
+/// As for [`number`].
+#[inline(always)]
+pub unsafe fn queued_on(cpu: *mut Cpu, sk: u64) -> *mut Slot {
+    // SAFETY: as promised.
+    unsafe {
+        let key = (*cpu).queued;
+        let slot = slot_for(cpu, key);
+        if key == 0
+            || slot.is_null()
+            || (*slot).head.sk != sk
+            || (*slot).phase < phase::SOCKET
+        {
+            return core::ptr::null_mut();
+        }
+        slot
+    }
+}
+
+/// Whether these bytes of a TCP stream are what the packet in the slot has for its reader, and all of that.
+///
+/// # Safety
+/// The slot is ours.
+#[inline(always)]
+pub unsafe fn holds(slot: *const Slot, seq: u32, len: u32) -> bool {
+    // SAFETY: the slot's body is longer than PACKET_BYTES.
+    unsafe {
+        readable(slot)
+            && Packet::ip((&raw const (*slot).body).cast())
+                .tcp_range()
+                .is_some_and(|(first, end)| first == seq && end == seq.wrapping_add(len))
+    }
+}
+
+/// A `recv()` on the slot's socket, which began `before` ns earlier to copy, returned: if there is room, this is told here, and
+/// saves a record.
+///
+/// # Safety
+/// The slot is ours.
+#[inline(always)]
+pub unsafe fn tell_received(slot: *mut Slot, time: u64, before: u64, pid: u32) -> bool {
+    // SAFETY: as promised.
+    unsafe {
+        if before > Entry::LONGEST_BEFORE || !has_room(slot, time) {
+            return false;
+        }
+        push(
+            slot,
+            (time - (*slot).head.t0) as u32,
+            Tag::Received as u8,
+            before as u8,
+            (before >> 8) as u16,
+        );
+        push(slot, pid, Tag::Receiver as u8, 0, 0);
         true
     }
 }

@@ -1,7 +1,8 @@
 //! What other records know of a journey: system calls on its sockets, and the polls that brought it.
 
+use super::reading::flow_of;
 use super::{Assembler, CONSUME_NS};
-use crate::decode::{PollRecord, Segment, SocketRecord};
+use crate::decode::{Call, PollRecord, Segment, SocketRecord};
 use crate::journey::connections::Connections;
 use crate::journey::flow;
 use crate::journey::model::{Flow, Link, LinkKind, Outcome};
@@ -12,6 +13,24 @@ use crate::journey::probed::Probed;
 use crate::journey::slab::Ref;
 use crate::journey::sockets::{Fit, Sending};
 use trace_ebpf::{Hook, SocketOp};
+
+/// A `recv()` of which a segment of a packet for the same socket tells.
+pub(super) fn received(segment: &Segment<'_>, call: &Call) -> SocketRecord {
+    let tcp = flow_of(segment).and_then(|flow| flow.tcp);
+    SocketRecord {
+        op: match tcp {
+            Some(_) => SocketOp::Receive,
+            None => SocketOp::Datagram,
+        },
+        cpu: segment.cpu,
+        start: call.start,
+        end: Some(call.end),
+        sk: segment.sk,
+        seq: tcp.map_or(0, |tcp| tcp.seq),
+        len: tcp.map_or(0, |tcp| tcp.payload),
+        pid: call.pid,
+    }
+}
 
 impl Assembler {
     /// After a segment (which `began` it): what the journey is now to sockets and deadlines.
@@ -113,15 +132,9 @@ impl Assembler {
                 for read in self.sockets.read(record.sk, record.seq, record.len) {
                     self.read(read.journey, read.whole, record);
                 }
+                self.reads_returned(record);
             }
-            SocketOp::ReceiveEnd => {
-                let Some(end) = record.end else { return };
-                for journey in self.sockets.returned(record.sk, record.pid) {
-                    if let Some(open) = self.slab.get_mut(journey) {
-                        returned(open, end, record.cpu);
-                    }
-                }
-            }
+            SocketOp::ReceiveEnd => self.reads_returned(record),
             SocketOp::Datagram => {
                 let Some(end) = record.end else { return };
                 if let Some(journey) = self.sockets.was_copied(record.pid, end) {
@@ -187,6 +200,16 @@ impl Assembler {
                 }
             }
             None => self.sockets.return_later(record.sk, record.pid, journey),
+        }
+    }
+
+    /// A `recv()` returned, if the record says so: with all that its earlier copies read, too.
+    fn reads_returned(&mut self, record: &SocketRecord) {
+        let Some(end) = record.end else { return };
+        for journey in self.sockets.returned(record.sk, record.pid) {
+            if let Some(open) = self.slab.get_mut(journey) {
+                returned(open, end, record.cpu);
+            }
         }
     }
 

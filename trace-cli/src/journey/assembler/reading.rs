@@ -103,6 +103,7 @@ impl Assembler {
                         self.reader_returned(journey, end, segment.cpu);
                     }
                 }
+                Item::Call => {}
                 Item::Stamp { hook, time, a, b } => {
                     reading.stamped = None;
                     let Some(point) = Point::of(hook, a, b) else {
@@ -517,7 +518,7 @@ fn is_tcp(segment: &Segment<'_>) -> bool {
 }
 
 /// What its headers say.
-fn flow_of(segment: &Segment<'_>) -> Option<Flow> {
+pub(super) fn flow_of(segment: &Segment<'_>) -> Option<Flow> {
     flow::parse(&segment.headers()?, segment.ether_type, segment.len)
 }
 
