@@ -90,6 +90,32 @@ fn a_segment_is_read_field_by_field() {
 }
 
 #[test]
+fn a_segment_tells_of_calls() {
+    let mut bytes = segment_bytes();
+    let call = |value: u32, tag: Tag, a, b: u16| {
+        let mut entry = value.to_ne_bytes().to_vec();
+        entry.extend([tag as u8, a]);
+        entry.extend(b.to_ne_bytes());
+        entry
+    };
+    bytes.extend(call(70_000, Tag::Received, 2, 1));
+    bytes.extend(call(42, Tag::Receiver, 0, 0));
+    // of nobody
+    bytes.extend(call(80_000, Tag::Received, 0, 0));
+    let bytes = sized(bytes);
+    let Ok(Record::Segment(segment)) = decode(&bytes) else {
+        panic!("not a segment");
+    };
+    let said = Call {
+        start: 5_000 + 70_000 - 258,
+        end: 5_000 + 70_000,
+        pid: 42,
+    };
+    assert_eq!(segment.calls().collect::<Vec<_>>(), [said]);
+    assert_eq!(segment.items().count(), 5);
+}
+
+#[test]
 fn a_drop_keeps_the_addresses_it_says() {
     let Ok(Record::Drop(drop)) = decode(&drop_bytes()) else {
         panic!("not a drop");
@@ -163,7 +189,7 @@ fn what_this_version_does_not_know_is_refused() {
         with(first_tag, beyond),
         Err(DecodeError::UnknownTag(beyond))
     );
-    let beyond = Tag::Returned as u8 + 1;
+    let beyond = Tag::Receiver as u8 + 1;
     assert_eq!(
         with(first_tag, beyond),
         Err(DecodeError::UnknownTag(beyond))
