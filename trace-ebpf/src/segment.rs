@@ -171,12 +171,24 @@ pub unsafe fn number(cpu: *mut Cpu, pointer: *const c_void) -> u64 {
 
 #[inline(always)]
 unsafe fn slot_of(cpu: *mut Cpu, key: u64) -> *mut Slot {
-    let index = ((key >> 8) ^ (key >> 12)) & u64::from(SLOTS_PER_CPU - 1);
-    // SAFETY: the mask keeps the index inside the array.
+    // SAFETY: as promised.
+    unsafe { slot_at(cpu, place_of(key)) }
+}
+
+/// The number of the slot that a packet has.
+#[inline(always)]
+fn place_of(key: u64) -> u64 {
+    (key >> 8) ^ (key >> 12)
+}
+
+#[inline(always)]
+unsafe fn slot_at(cpu: *mut Cpu, place: u64) -> *mut Slot {
+    let place = place & u64::from(SLOTS_PER_CPU - 1);
+    // SAFETY: the mask keeps the number inside the array.
     unsafe {
         addr_of_mut!((*cpu).slots)
             .cast::<Slot>()
-            .add(index as usize)
+            .add(place as usize)
     }
 }
 

@@ -9,7 +9,8 @@ use core::{
 use trace_ebpf::{Counter, DeviceName, Entry, Hook, Kind, NAME_BYTES, PollEvent, ProcessName, Tag};
 
 use super::{
-    ENDED, LONGEST, flush, has_room, now, number, phase, push, readable, slot_for, slot_of,
+    ENDED, FULL, LONGEST, flush, has_room, now, number, phase, place_of, push, readable, slot_at,
+    slot_for, slot_of,
 };
 use crate::{
     maps::{Caller, Cpu, Slot, caller, count, facts, reserve, send, submit},
@@ -346,7 +347,8 @@ pub unsafe fn end_read(cpu: *mut Cpu, key: u64) -> bool {
     }
 }
 
-/// The slot of the packet that was queued on a socket last here, if it was this socket; else null.
+/// The slot of the packet that was queued on a socket last here, if it was this socket, or when it is full the next slot, if that
+/// packet is queued there, too: a socket's datagrams are often read when several are there. Else null.
 ///
 /// # Safety
 /// As for [`number`].
@@ -354,16 +356,19 @@ pub unsafe fn end_read(cpu: *mut Cpu, key: u64) -> bool {
 pub unsafe fn queued_on(cpu: *mut Cpu, sk: u64) -> *mut Slot {
     // SAFETY: as promised.
     unsafe {
-        let key = (*cpu).queued;
-        let slot = slot_for(cpu, key);
-        if key == 0
-            || slot.is_null()
-            || (*slot).head.sk != sk
-            || (*slot).phase < phase::SOCKET
-        {
-            return core::ptr::null_mut();
+        let mut key = (*cpu).queued;
+        let mut slot = slot_of(cpu, key);
+        if (*slot).head.skb == key && (*slot).end > FULL {
+            slot = slot_at(cpu, place_of(key) + 1);
+            key = (*slot).head.skb;
+            (*cpu).queued = key;
         }
-        slot
+        let there = key != 0
+            && (*slot).head.skb == key
+            && (*slot).ignored == 0
+            && (*slot).head.sk == sk
+            && (*slot).phase >= phase::SOCKET;
+        if there { slot } else { core::ptr::null_mut() }
     }
 }
 
