@@ -162,9 +162,12 @@ impl<'a> Segment<'a> {
     /// The calls that it tells of.
     pub fn calls(&self) -> impl Iterator<Item = Call> + use<'a> {
         let t0 = self.t0;
-        self.entries.windows(2).filter_map(move |pair| {
+        let is_call = |bytes: &[u8; ENTRY]| bytes[TAG] == Tag::Received as u8;
+        let first = self.entries.iter().position(is_call);
+        let calls = first.and_then(|first| self.entries.get(first..));
+        calls.unwrap_or(&[]).windows(2).filter_map(move |pair| {
             let [call, by] = pair else { return None };
-            if call[TAG] != Tag::Received as u8 || by[TAG] != Tag::Receiver as u8 {
+            if !is_call(call) || by[TAG] != Tag::Receiver as u8 {
                 return None;
             }
             let call = entry(call);
