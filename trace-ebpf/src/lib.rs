@@ -431,7 +431,7 @@ pub enum Counter {
     Nested = 6,
     /// Segments that the filter refused.
     Filtered = 7,
-    /// Segments thrown away on purpose: a terminal stamp of a packet that was never seen before is none of ours.
+    /// Never counted; recordings have a place for it.
     SegmentsForeign = 8,
     /// Calls of hooks of which nothing was noted: by the programs, where all of a CPU's states were in use; user space adds
     /// those for which the kernel did not run our program, since it would have interrupted itself.
