@@ -28,82 +28,35 @@ fn shown(probed: Probed) -> Points {
     shown
 }
 
-/// Which spans are gaps. Between two points of one leg, which is nearly all that is asked, only the hooks that this kernel shows
-/// decide that: it is worked out once.
-#[derive(Debug)]
-pub(super) struct Gaps {
-    probed: Probed,
-    /// By whether the packet is TCP's, and the span's beginning.
-    known: [[Known; POINTS]; 2],
+/// Whether a hook that the packet must have passed between two stamps left none.
+pub(super) fn is_gap(open: &Open, from: &Stamp, to: &Stamp, probed: Probed) -> bool {
+    let (a, b) = (from.point, to.point);
+    if from.leg != to.leg {
+        // The driver that passed it on was not looked at, or its way to the poll.
+        return arrival_lost(to)
+            || OUTBOUND.has(a) && a < Point::StartXmit && !probed.has(Hook::StartXmit)
+            || a == Point::StartXmit && b == Point::Receive && !probed.has(Hook::Backlog);
+    }
+    if matches!(b, Point::Consume | Point::Drop) {
+        // Ended on the way in: where that was is not known if nobody looks further along.
+        if a < Point::Queued && TRANSPORT.has(a) && read_at(open, b) {
+            return true;
+        }
+        if a < Point::Queued && a >= Point::Receive {
+            return open.flow.is_some() && unprobed_in(a, Point::Copy, probed) && !bookend(a);
+        }
+    }
+    swallowed(open.is_tcp(), a, b, probed)
 }
 
-const POINTS: usize = Point::Drop as usize + 1;
-
-/// Ends of spans with one beginning.
-#[derive(Clone, Copy, Default, Debug)]
-struct Known {
-    asked: Points,
-    gaps: Points,
-}
-
-impl Gaps {
-    pub(super) const fn new(probed: Probed) -> Self {
-        const UNKNOWN: Known = Known {
-            asked: Points::of(&[]),
-            gaps: Points::of(&[]),
-        };
-        Self {
-            probed,
-            known: [[UNKNOWN; POINTS]; 2],
-        }
+/// Whether a span that is a gap holds stamps that this kernel does show.
+pub(super) fn is_loss(open: &Open, from: &Stamp, to: &Stamp, probed: Probed) -> bool {
+    if from.leg != to.leg {
+        return arrival_lost(to);
     }
-
-    /// The hooks that this kernel shows.
-    pub(super) const fn probed(&self) -> Probed {
-        self.probed
-    }
-
-    /// Whether a hook that the packet must have passed between two stamps left none.
-    #[inline]
-    pub(super) fn is_gap(&mut self, open: &Open, from: &Stamp, to: &Stamp) -> bool {
-        let (a, b) = (from.point, to.point);
-        if from.leg != to.leg {
-            // The driver that passed it on was not looked at, or its way to the poll.
-            return arrival_lost(to)
-                || OUTBOUND.has(a) && a < Point::StartXmit && !self.probed.has(Hook::StartXmit)
-                || a == Point::StartXmit && b == Point::Receive && !self.probed.has(Hook::Backlog);
-        }
-        if matches!(b, Point::Consume | Point::Drop) {
-            // Ended on the way in: where that was is not known if nobody looks further along.
-            if a < Point::Queued && TRANSPORT.has(a) && read_at(open, b) {
-                return true;
-            }
-            if a < Point::Queued && a >= Point::Receive {
-                return open.flow.is_some()
-                    && unprobed_in(a, Point::Copy, self.probed)
-                    && !bookend(a);
-            }
-        }
-        let tcp = open.is_tcp();
-        let known = &mut self.known[usize::from(tcp)][a as usize];
-        if !known.asked.has(b) {
-            known.asked.insert(b);
-            if swallowed(tcp, a, b, self.probed) {
-                known.gaps.insert(b);
-            }
-        }
-        known.gaps.has(b)
-    }
-
-    /// Whether a span that is a gap holds stamps that this kernel does show.
-    pub(super) fn is_loss(&self, open: &Open, from: &Stamp, to: &Stamp) -> bool {
-        if from.leg != to.leg {
-            return arrival_lost(to);
-        }
-        let (a, b) = (from.point, to.point);
-        let at_socket = b == Point::Queued || b == Point::Copy || b == Point::RecvDone;
-        at_socket && a < Point::Queued && missing(open.is_tcp(), a, b).meets(shown(self.probed))
-    }
+    let (a, b) = (from.point, to.point);
+    let at_socket = b == Point::Queued || b == Point::Copy || b == Point::RecvDone;
+    at_socket && a < Point::Queued && missing(open.is_tcp(), a, b).meets(shown(probed))
 }
 
 /// Whether a packet passed a hook from one point of its leg to another without a stamp.

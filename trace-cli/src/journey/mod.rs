@@ -29,3 +29,4 @@ mod slab;
 mod sockets;
 pub mod stage;
 mod stages;
+mod ways;

@@ -360,6 +360,19 @@ impl Open {
         !self.ever.has(Point::RecvDone)
     }
 
+    /// Its end; what is later does not belong to it.
+    pub(super) fn end_time(&self) -> u64 {
+        match self.state {
+            State::Ended { time, .. } => time,
+            State::Open => u64::MAX,
+        }
+    }
+
+    /// Whether this stamp is the wake-up of the thread that read it.
+    pub(super) fn woke_reader(&self, wakeup: &Stamp) -> bool {
+        self.receiver != 0 && self.woken.get(usize::from(wakeup.arg)) == Some(&self.receiver)
+    }
+
     pub(super) fn outcome(&self) -> Option<Outcome> {
         match self.state {
             State::Open => None,

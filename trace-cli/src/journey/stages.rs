@@ -8,12 +8,13 @@
 
 use trace_ebpf::Hook;
 
-use super::gap::Gaps;
+use super::gap::{is_gap, is_loss};
 use super::model::{Direction, Leg, Outcome, Stage, StageState};
-use super::open::{Open, Stamp, State};
+use super::open::{Open, Stamp};
 use super::point::{ARRIVAL, AT_SOCKET, INBOUND, LOCAL_OUTPUT, OUTBOUND, Point, Points, SENDING};
 use super::probed::Probed;
 use super::stage::StageName;
+use super::ways::{Course, Way, Ways};
 
 /// Timelines' memory that is kept.
 const SPARE: usize = 4096;
@@ -32,7 +33,8 @@ pub(super) struct Timeline {
 /// Builds timelines, in memory that is used again.
 #[derive(Debug)]
 pub(super) struct Builder {
-    gaps: Gaps,
+    probed: Probed,
+    ways: Ways,
     /// Of the journey at hand: its stamps in order, and those of them that count.
     ordered: Vec<Stamp>,
     chosen: Vec<Stamp>,
@@ -43,9 +45,10 @@ pub(super) struct Builder {
 
 impl Builder {
     /// Of packets on a kernel that shows these hooks.
-    pub(super) const fn new(probed: Probed) -> Self {
+    pub(super) fn new(probed: Probed) -> Self {
         Self {
-            gaps: Gaps::new(probed),
+            probed,
+            ways: Ways::default(),
             ordered: Vec::new(),
             chosen: Vec::new(),
             leg_numbers: Vec::new(),
@@ -56,10 +59,23 @@ impl Builder {
     /// Builds the timeline of `open`, which ended with `outcome`.
     pub(super) fn timeline(&mut self, open: &Open, outcome: Outcome) -> Timeline {
         let (mut legs, mut stages) = self.spare.pop().unwrap_or_default();
-        self.choose(open);
+        let (mut course, mut all) = (Course::of(open, &open.stamps), open.stamps.as_slice());
+        if course.is_none() {
+            self.order(open);
+            (course, all) = (Course::of(open, &self.ordered), &self.ordered);
+        }
+        let (chosen, probed) = (&mut self.chosen, self.probed);
+        let lost = if let Some(course) = course {
+            let way = self.ways.of(course, || find_way(open, all, probed));
+            way.apply(all, chosen, &mut stages);
+            debug_assert!(is_what_it_makes(open, all, probed, chosen, &stages));
+            way.lost
+        } else {
+            choose(open, all, chosen);
+            find_stages(open, chosen, probed, &mut stages)
+        };
         let stamps = &self.chosen;
         find_legs(open, stamps, outcome, &mut legs, &mut self.leg_numbers);
-        let lost = find_stages(open, stamps, &mut self.gaps, &mut stages);
         let start = stamps.first().map_or(0, |s| s.time);
         let total = stamps.last().map_or(0, |s| s.time) - start;
         debug_assert_eq!(stages.iter().map(|s| s.ns).sum::<u64>(), total);
@@ -80,7 +96,8 @@ impl Builder {
 
     /// The stage that a packet was in at its end: what its last stamp before opened.
     pub(super) fn stage_at_end(&mut self, open: &Open) -> StageName {
-        self.choose(open);
+        self.order(open);
+        choose(open, &self.ordered, &mut self.chosen);
         let stamps = &self.chosen;
         let end = stamps
             .iter()
@@ -90,7 +107,7 @@ impl Builder {
             end.checked_sub(1).and_then(|i| stamps.get(i)),
             stamps.get(end),
         ) {
-            (Some(before), Some(last)) => name(open, stamps, before, last, self.gaps.probed()),
+            (Some(before), Some(last)) => name(open, stamps, before, last, self.probed),
             // Seen for the first time when it was dropped.
             _ => StageName::Receive,
         }
@@ -105,15 +122,11 @@ impl Builder {
         }
     }
 
-    /// The stamps that count, in order of legs and time; times never run backwards.
-    fn choose(&mut self, open: &Open) {
-        let end = match open.state {
-            State::Ended { time, .. } => time,
-            State::Open => u64::MAX,
-        };
-        let (all, out) = (&mut self.ordered, &mut self.chosen);
+    /// All stamps but those after its end, in order of legs and time.
+    fn order(&mut self, open: &Open) {
+        let end = open.end_time();
+        let all = &mut self.ordered;
         all.clear();
-        out.clear();
         all.extend_from_slice(&open.stamps);
         let (mut in_order, mut beyond, mut before) = (true, false, (0, 0));
         for stamp in all.iter() {
@@ -129,34 +142,68 @@ impl Builder {
         if !in_order {
             all.sort_by_key(|s| (s.leg, s.time));
         }
+        // Nothing before its end.
+        if all.is_empty() {
+            all.extend(open.stamps.first());
+        }
+    }
+}
 
-        for leg in all.chunk_by(|a, b| a.leg == b.leg) {
-            let own = |s: &&Stamp| !s.point.is_poll_context();
-            let first = leg.iter().find(own).map_or(u64::MAX, |s| s.time);
-            // What the CPU before still stamped when the packet was already here.
-            while out.len() > 1 && out.last().is_some_and(|s| s.time > first) {
-                out.pop();
-            }
-            let handed_over = leg
-                .iter()
-                .find(own)
-                .is_some_and(|s| s.point == Point::Backlog);
-            // veth_xmit and loopback_xmit return after they passed the packet on: only where it then waits
-            // for a poll without netif_rx (veth with NAPI) does the return say something.
-            while handed_over && out.last().is_some_and(|s| s.point == Point::XmitDone) {
-                out.pop();
-            }
-            choose_in_leg(open, leg, out);
+/// What journeys with stamps in this order have in common.
+fn find_way(open: &Open, all: &[Stamp], probed: Probed) -> Way {
+    let mut numbered = all.to_vec();
+    for (stamp, number) in numbered.iter_mut().zip(0..) {
+        stamp.time = number;
+    }
+    let (mut kept, mut stages) = (Vec::new(), Vec::new());
+    choose(open, &numbered, &mut kept);
+    let lost = find_stages(open, &kept, probed, &mut stages);
+    Way::new(&kept, stages, lost)
+}
+
+/// Whether these are what the journey makes by itself.
+fn is_what_it_makes(
+    open: &Open,
+    all: &[Stamp],
+    probed: Probed,
+    chosen: &[Stamp],
+    stages: &[Stage],
+) -> bool {
+    let (mut own, mut spans) = (Vec::new(), Vec::new());
+    choose(open, all, &mut own);
+    find_stages(open, &own, probed, &mut spans);
+    own == chosen && spans == stages
+}
+
+/// The stamps that count, in order of legs and time; times never run backwards.
+fn choose(open: &Open, all: &[Stamp], out: &mut Vec<Stamp>) {
+    out.clear();
+    for leg in all.chunk_by(|a, b| a.leg == b.leg) {
+        let own = |s: &&Stamp| !s.point.is_poll_context();
+        let first = leg.iter().find(own).map_or(u64::MAX, |s| s.time);
+        // What the CPU before still stamped when the packet was already here.
+        while out.len() > 1 && out.last().is_some_and(|s| s.time > first) {
+            out.pop();
         }
-        // Seen once, by a stamp that opens no stage.
-        if out.is_empty() {
-            out.extend(all.first().or(open.stamps.first()));
+        let handed_over = leg
+            .iter()
+            .find(own)
+            .is_some_and(|s| s.point == Point::Backlog);
+        // veth_xmit and loopback_xmit return after they passed the packet on: only where it then waits
+        // for a poll without netif_rx (veth with NAPI) does the return say something.
+        while handed_over && out.last().is_some_and(|s| s.point == Point::XmitDone) {
+            out.pop();
         }
-        let mut floor = 0;
-        for stamp in out {
-            stamp.time = stamp.time.max(floor);
-            floor = stamp.time;
-        }
+        choose_in_leg(open, leg, out);
+    }
+    // Seen once, by a stamp that opens no stage.
+    if out.is_empty() {
+        out.extend(all.first());
+    }
+    let mut floor = 0;
+    for stamp in out {
+        stamp.time = stamp.time.max(floor);
+        floor = stamp.time;
     }
 }
 
@@ -193,12 +240,10 @@ fn choose_in_leg(open: &Open, leg: &[Stamp], out: &mut Vec<Stamp>) {
             // skb_copy_datagram_iovec without an end after it: MSG_PEEK.
             Point::Copy => is_last_copy(open, later),
             Point::Wakeup => {
-                let thread = open.woken.get(usize::from(stamp.arg));
-                let reader = open.receiver != 0 && thread == Some(&open.receiver);
                 let read = later
                     .iter()
                     .any(|s| matches!(s.point, Point::Copy | Point::Consume | Point::RecvDone));
-                !bare && reader && read && passed.has(Point::Queued)
+                !bare && open.woke_reader(stamp) && read && passed.has(Point::Queued)
             }
             // Of a segment without payload nobody reads: sk_data_ready is then the listener's, for accept().
             // sk_data_ready comes after the packet is in the queue: a reader can be faster.
@@ -324,19 +369,19 @@ pub(super) fn direction(legs: &[Leg]) -> Direction {
 }
 
 /// The stages, and whether a stamp between them was lost.
-fn find_stages(open: &Open, stamps: &[Stamp], gaps: &mut Gaps, out: &mut Vec<Stage>) -> bool {
+fn find_stages(open: &Open, stamps: &[Stamp], probed: Probed, out: &mut Vec<Stage>) -> bool {
     let mut lost = false;
     let mut leg = 0;
     for pair in stamps.windows(2) {
         let [from, to] = pair else { continue };
-        let name = name(open, stamps, from, to, gaps.probed());
+        let name = name(open, stamps, from, to, probed);
         let next_leg = u16::from(to.leg != from.leg);
         // The wait for the next leg's poll is the next leg's.
         let waits = from.point == Point::XmitDone;
         let its_leg = if waits { leg + next_leg } else { leg };
         leg += next_leg;
-        let state = if gaps.is_gap(open, from, to) {
-            lost |= gaps.is_loss(open, from, to);
+        let state = if is_gap(open, from, to, probed) {
+            lost |= is_loss(open, from, to, probed);
             StageState::Gap
         } else {
             StageState::Measured
