@@ -154,6 +154,7 @@ impl Latency {
             .add(journey.total);
     }
 
+    #[inline]
     fn series(
         &mut self,
         direction: Direction,

@@ -155,7 +155,7 @@ impl<'a> Segment<'a> {
 
     /// Whether it has a stamp of one of these hooks.
     pub fn has_any<const N: usize>(&self, hooks: [Hook; N]) -> bool {
-        let mut tags = self.entries.iter().map(|bytes| entry(bytes).tag);
+        let mut tags = self.entries.iter().map(|bytes| bytes[TAG]);
         tags.any(|tag| hooks.iter().any(|&hook| tag == hook as u8))
     }
 
@@ -258,7 +258,7 @@ pub(super) fn segment(fields: Fields<'_>) -> Result<Segment<'_>, DecodeError> {
     if !more.is_empty() || entries.len() > MAX_ENTRIES {
         return Err(shape);
     }
-    let mut tags = entries.iter().map(|bytes| entry(bytes).tag);
+    let mut tags = entries.iter().map(|bytes| bytes[TAG]);
     if let Some(unknown) = tags.find(|&tag| !KNOWN[usize::from(tag)]) {
         return Err(DecodeError::UnknownTag(unknown));
     }
