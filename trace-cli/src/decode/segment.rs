@@ -100,13 +100,15 @@ pub struct Call {
 }
 
 impl<'a> Segment<'a> {
-    /// A segment of parts that were decoded before: what is kept of it by [`head`](Self::head) and
+    /// A segment of parts that were decoded before: what is kept of it by [`head`](Self::head), `packet` and
     /// [`entries`](Self::entries).
-    pub const fn new(
-        head: &SegmentHead,
-        packet: Option<&'a [u8]>,
-        entries: &'a [[u8; ENTRY]],
-    ) -> Self {
+    pub const fn new(head: &SegmentHead, packet: &'a [u8], entries: &'a [u8]) -> Self {
+        let packet = if head.flags & flags::PACKET != 0 {
+            Some(packet)
+        } else {
+            None
+        };
+        let (entries, _) = entries.as_chunks();
         Self {
             cpu: head.cpu,
             flags: head.flags,
@@ -196,6 +198,7 @@ impl<'a> Segment<'a> {
             ..self
         };
         let second = Self {
+            flags: self.flags & !flags::PACKET,
             packet: None,
             sk: 0,
             entries: after,

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use trace_ebpf::{Entry, MAX_CPUS, PACKET_BYTES, SegmentHead};
+use trace_ebpf::{MAX_CPUS, SegmentHead};
 
 use crate::decode::{DropRecord, PollRecord, Segment, SocketRecord};
 
@@ -38,8 +38,8 @@ pub(super) struct Bucket {
     /// See [`key`].
     keys: Vec<u64>,
     held: Vec<Held>,
-    packets: Vec<[u8; PACKET_BYTES]>,
-    entries: Vec<[u8; size_of::<Entry>()]>,
+    /// Of each segment its packet's first bytes, and its entries.
+    bytes: Vec<u8>,
     events: Vec<Event>,
 }
 
@@ -47,10 +47,11 @@ pub(super) struct Bucket {
 enum Held {
     Segment {
         head: SegmentHead,
-        /// Its place in `packets`.
-        packet: Option<u32>,
-        /// Its first place in `entries`, and how many there are.
-        entries: (u32, u8),
+        /// Where it begins in `bytes`.
+        at: u32,
+        /// Bytes of its packet, and of its entries behind them.
+        packet: u8,
+        entries: u16,
     },
     /// Its place in `events`.
     Event(u32),
@@ -70,18 +71,15 @@ impl Bucket {
             match self.held.get(key as u32 as usize) {
                 Some(Held::Segment {
                     head,
+                    at,
                     packet,
-                    entries: (first, count),
+                    entries,
                 }) => {
-                    let packet = packet.and_then(|p| {
-                        self.packets
-                            .get(p as usize)
-                            .map(<[u8; PACKET_BYTES]>::as_slice)
-                    });
-                    let first = *first as usize;
-                    let entries = self.entries.get(first..first + usize::from(*count));
-                    let segment = Segment::new(head, packet, entries.unwrap_or(&[]));
-                    call(time, Due::Segment(segment));
+                    let (packet, entries) = (usize::from(*packet), usize::from(*entries));
+                    let bytes = self.bytes.get(*at as usize..).unwrap_or(&[]);
+                    let (packet, rest) = bytes.split_at(packet.min(bytes.len()));
+                    let entries = rest.get(..entries).unwrap_or(&[]);
+                    call(time, Due::Segment(Segment::new(head, packet, entries)));
                 }
                 Some(&Held::Event(place)) => {
                     if let Some(event) = self.events.get(place as usize) {
@@ -96,8 +94,7 @@ impl Bucket {
     fn clear(&mut self) {
         self.keys.clear();
         self.held.clear();
-        self.packets.clear();
-        self.entries.clear();
+        self.bytes.clear();
         self.events.clear();
     }
 }
@@ -152,17 +149,16 @@ impl Hold {
     /// Holds a segment whose place in the order is `time`.
     pub(super) fn segment(&mut self, time: u64, segment: &Segment<'_>) {
         let bucket = self.bucket(time);
-        let entries = segment.entries();
-        let first = place(bucket.entries.len());
-        bucket.entries.extend_from_slice(entries);
+        let (packet, entries) = (segment.packet.unwrap_or(&[]), segment.entries());
+        let entries = entries.as_flattened();
         let held = Held::Segment {
             head: segment.head(),
-            packet: segment.headers().map(|packet| {
-                bucket.packets.push(packet);
-                place(bucket.packets.len() - 1)
-            }),
-            entries: (first, u8::try_from(entries.len()).unwrap_or(u8::MAX)),
+            at: place(bucket.bytes.len()),
+            packet: u8::try_from(packet.len()).unwrap_or(u8::MAX),
+            entries: u16::try_from(entries.len()).unwrap_or(u16::MAX),
         };
+        bucket.bytes.extend_from_slice(packet);
+        bucket.bytes.extend_from_slice(entries);
         bucket.hold(time, segment.cpu, held);
     }
 

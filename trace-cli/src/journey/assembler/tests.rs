@@ -29,7 +29,7 @@ fn headers(random: &mut Random) -> [u8; PACKET_BYTES] {
 /// Where a segment's headers and entries lie.
 #[derive(Default)]
 struct Space {
-    packet: Option<[u8; PACKET_BYTES]>,
+    packet: Vec<u8>,
     entries: Vec<[u8; 8]>,
 }
 
@@ -87,7 +87,7 @@ fn any_record<'a>(random: &mut Random, time: u64, space: &'a mut Space) -> Recor
                     at + random.below(100)
                 };
                 let tag = match random.below(8) {
-                    0 => 128 + random.below(4) as u8,
+                    0 => 128 + random.below(8) as u8,
                     _ => 1 + random.below(34) as u8,
                 };
                 let value = match tag {
@@ -113,11 +113,11 @@ fn any_record<'a>(random: &mut Random, time: u64, space: &'a mut Space) -> Recor
                 ifindex: random.below(3) as u32,
                 ..SegmentHead::default()
             };
-            space.packet = (random.below(3) != 0).then(|| headers(random));
+            space.packet = headers(random).to_vec();
             Record::Segment(Segment::new(
                 &head,
-                space.packet.as_ref().map(|p| &p[..]),
-                &space.entries,
+                &space.packet,
+                space.entries.as_flattened(),
             ))
         }
     }
