@@ -407,9 +407,10 @@ impl Assembler {
         };
         self.last_id += 1;
         let id = JourneyId(self.last_id);
-        let entries = segment.entries().len();
-        let stamps = self.spare.pop();
-        let stamps = stamps.unwrap_or_else(|| Vec::with_capacity(entries + END));
+        let stamps = self.spare.pop().unwrap_or_else(|| {
+            let is_stamp = |item: &Item| matches!(item, Item::Stamp { .. });
+            Vec::with_capacity(segment.items().filter(is_stamp).count() + END)
+        });
         let mut open = Open {
             skb: segment.skb,
             head: segment.head,
