@@ -15,6 +15,7 @@ mod missed;
 mod nic;
 mod privileges;
 mod qdisc;
+mod reads;
 mod schema;
 mod sums;
 mod tcp;
