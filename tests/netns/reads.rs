@@ -132,7 +132,7 @@ fn each_packet_ends_in_the_call_that_read_it() -> Result<(), LabError> {
         assert_read_by(data.collect(), &requests, &summary);
         let calls = datagrams.len() + requests.len();
         let records = records_of_calls(&file, thread);
-        // Some have one: a burst's last, for which the segments have no room left; on a slow machine, what was swept before it was read.
+        // Some have one: where a segment is full and the next slot is none of theirs; on a slow machine, what was swept before it was read.
         assert!(
             records * 2 <= calls,
             "{records} records of {calls} calls that segments could tell of"
