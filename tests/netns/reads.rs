@@ -8,16 +8,14 @@ use std::{
 
 use pktjourney::{
     decode::{Record, decode},
+    kernel::clock::monotonic_ns,
     lab::{
         Addresses, LabError, Pair,
         traffic::{tcp::Service, udp::Flow},
     },
     source::{item::Item, recording::Reader},
 };
-use rustix::{
-    thread::{CpuSet, gettid, sched_getcpu, sched_setaffinity},
-    time::{ClockId, clock_gettime},
-};
+use rustix::thread::{CpuSet, gettid, sched_getcpu, sched_setaffinity};
 
 use crate::{
     trace::Journey,
@@ -34,19 +32,12 @@ struct Call {
     returned: u64,
 }
 
-/// CLOCK_MONOTONIC, ns, as the tool reads it.
-fn now() -> u64 {
-    let time = clock_gettime(ClockId::Monotonic);
-    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000
-        + u64::try_from(time.tv_nsec).unwrap_or(0)
-}
-
 fn timed(recv: impl FnOnce() -> std::io::Result<()>) -> Result<Call, LabError> {
-    let entered = now();
+    let entered = monotonic_ns();
     recv().map_err(LabError::io(WHAT))?;
     Ok(Call {
         entered,
-        returned: now(),
+        returned: monotonic_ns(),
     })
 }
 

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use trace_ebpf::{
-    DropHead, Hook, Kind, MAX_STACK, NAME_BYTES, PACKET_BYTES, PollEvent, Tag, flags,
+    DropHead, Entry, Hook, Kind, MAX_STACK, NAME_BYTES, PACKET_BYTES, PollEvent, Tag, flags,
 };
 
 use crate::spec::{Packet, Scenario, Step};
@@ -192,25 +192,21 @@ fn entry_bytes(text: &str, t0: u64) -> [u8; 8] {
             "receiver" => Tag::Receiver,
             other => panic!("no tag {other}"),
         };
-        if tag == Tag::Returned {
-            let time: u64 = value.parse().unwrap();
-            return packed(u32::try_from(time - t0).unwrap(), tag as u8, 0, 0);
-        }
         let mut numbers = value.split(' ');
         let mut next = || numbers.next().and_then(|n| n.parse::<u64>().ok()).unwrap();
-        if tag == Tag::Received {
+        let first = next();
+        let (value, a, b) = match tag {
+            Tag::Returned => (first - t0, 0, 0),
             // "received TIME BEFORE"
-            let (time, before) = (next(), next());
-            let value = u32::try_from(time - t0).unwrap();
-            return packed(value, tag as u8, before as u8, (before >> 8) as u16);
-        }
-        if tag == Tag::PollEnd {
+            Tag::Received => {
+                let (a, b) = Entry::small_of(next());
+                (first - t0, a, b)
+            }
             // "poll_end TIME WORK BUDGET"
-            let (time, work, budget) = (next(), next(), next());
-            let value = u32::try_from(time - t0).unwrap();
-            return packed(value, tag as u8, work as u8, budget as u16);
-        }
-        (value.parse().unwrap(), tag as u8, 0, 0)
+            Tag::PollEnd => (first - t0, next() as u8, next() as u16),
+            _ => (first, 0, 0),
+        };
+        (u32::try_from(value).unwrap(), tag as u8, a, b)
     };
     packed(value, tag, a, b)
 }

@@ -209,7 +209,12 @@ impl Entry {
     /// Longest time that [`before`](Self::before) tells, ns.
     pub const LONGEST_BEFORE: u64 = 0xff_ffff;
 
-    /// The two small fields as one number of 24 bits: a time before that of the entry, ns.
+    /// The two small fields that say a time before that of the entry, ns, in 24 bits.
+    pub const fn small_of(before: u64) -> (u8, u16) {
+        (before as u8, (before >> 8) as u16)
+    }
+
+    /// What [`small_of`](Self::small_of) put there.
     pub const fn before(&self) -> u64 {
         (self.b as u64) << 8 | self.a as u64
     }

@@ -71,8 +71,7 @@ impl Builder {
             debug_assert!(is_what_it_makes(open, all, probed, chosen, &stages));
             way.lost
         } else {
-            choose(open, all, chosen);
-            find_stages(open, chosen, probed, &mut stages)
+            work_out(open, all, probed, chosen, &mut stages)
         };
         let stamps = &self.chosen;
         find_legs(open, stamps, outcome, &mut legs, &mut self.leg_numbers);
@@ -127,21 +126,9 @@ impl Builder {
         let end = open.end_time();
         let all = &mut self.ordered;
         all.clear();
-        all.extend_from_slice(&open.stamps);
-        let (mut in_order, mut beyond, mut before) = (true, false, (0, 0));
-        for stamp in all.iter() {
-            let at = (stamp.leg, stamp.time);
-            in_order &= before <= at;
-            beyond |= stamp.time > end;
-            before = at;
-        }
-        if beyond {
-            all.retain(|s| s.time <= end);
-        }
-        // All but what threads and other CPUs had known before.
-        if !in_order {
-            all.sort_by_key(|s| (s.leg, s.time));
-        }
+        all.extend(open.stamps.iter().filter(|s| s.time <= end));
+        // Out of order is what threads and other CPUs had known before.
+        all.sort_by_key(|s| (s.leg, s.time));
         // Nothing before its end.
         if all.is_empty() {
             all.extend(open.stamps.first());
@@ -156,8 +143,7 @@ fn find_way(open: &Open, all: &[Stamp], probed: Probed) -> Way {
         stamp.time = number;
     }
     let (mut kept, mut stages) = (Vec::new(), Vec::new());
-    choose(open, &numbered, &mut kept);
-    let lost = find_stages(open, &kept, probed, &mut stages);
+    let lost = work_out(open, &numbered, probed, &mut kept, &mut stages);
     Way::new(&kept, stages, lost)
 }
 
@@ -170,9 +156,20 @@ fn is_what_it_makes(
     stages: &[Stage],
 ) -> bool {
     let (mut own, mut spans) = (Vec::new(), Vec::new());
-    choose(open, all, &mut own);
-    find_stages(open, &own, probed, &mut spans);
+    work_out(open, all, probed, &mut own, &mut spans);
     own == chosen && spans == stages
+}
+
+/// The stamps that count, and the stages; whether a stamp between them was lost.
+fn work_out(
+    open: &Open,
+    all: &[Stamp],
+    probed: Probed,
+    chosen: &mut Vec<Stamp>,
+    stages: &mut Vec<Stage>,
+) -> bool {
+    choose(open, all, chosen);
+    find_stages(open, chosen, probed, stages)
 }
 
 /// The stamps that count, in order of legs and time; times never run backwards.

@@ -186,16 +186,22 @@ pub unsafe fn end_poll(
             return false;
         }
         let slot = slot_for(cpu, key);
-        if slot.is_null() || (*slot).polled == 0 || !has_room(slot, time) {
+        if slot.is_null() || (*slot).polled == 0 {
             return false;
         }
-        push(
-            slot,
-            (time - (*slot).head.t0) as u32,
-            Tag::PollEnd as u8,
-            work as u8,
-            budget as u16,
-        );
+        tell(slot, time, Tag::PollEnd, work as u8, budget as u16)
+    }
+}
+
+/// Appends what happened at this time, if there is room.
+#[inline(always)]
+unsafe fn tell(slot: *mut Slot, time: u64, what: Tag, a: u8, b: u16) -> bool {
+    // SAFETY: the slot is ours.
+    unsafe {
+        if !has_room(slot, time) {
+            return false;
+        }
+        push(slot, (time - (*slot).head.t0) as u32, what as u8, a, b);
         true
     }
 }
@@ -331,17 +337,9 @@ pub unsafe fn end_read(cpu: *mut Cpu, key: u64) -> bool {
         if key == 0 || (*slot).head.skb != key | ENDED {
             return false;
         }
-        let time = now();
-        if !has_room(slot, time) {
+        if !tell(slot, now(), Tag::Returned, 0, 0) {
             return false;
         }
-        push(
-            slot,
-            (time - (*slot).head.t0) as u32,
-            Tag::Returned as u8,
-            0,
-            0,
-        );
         flush(slot);
         true
     }
@@ -396,16 +394,10 @@ pub unsafe fn holds(slot: *const Slot, seq: u32, len: u32) -> bool {
 pub unsafe fn tell_received(slot: *mut Slot, time: u64, before: u64, pid: u32) -> bool {
     // SAFETY: as promised.
     unsafe {
-        if before > Entry::LONGEST_BEFORE || !has_room(slot, time) {
+        let (a, b) = Entry::small_of(before);
+        if before > Entry::LONGEST_BEFORE || !tell(slot, time, Tag::Received, a, b) {
             return false;
         }
-        push(
-            slot,
-            (time - (*slot).head.t0) as u32,
-            Tag::Received as u8,
-            before as u8,
-            (before >> 8) as u16,
-        );
         push(slot, pid, Tag::Receiver as u8, 0, 0);
         true
     }
