@@ -56,6 +56,11 @@ fn run(scenario: &Scenario, delivery: Delivery) -> (String, Assembler) {
         age_ns: scenario.limits.age_ns.unwrap_or(defaults.age_ns),
         hold_ns: scenario.limits.hold_ns.unwrap_or(defaults.hold_ns),
         linger_ns: scenario.limits.linger_ns.unwrap_or(defaults.linger_ns),
+        // Whoever waits falls asleep.
+        awake: match delivery {
+            Delivery::Ticking => 0,
+            Delivery::AtOnce | Delivery::OtherRingsFirst => defaults.awake,
+        },
     });
     assembler.set_probed(scenario.probed());
     assembler.set_queue_purge(scenario.queue_purge);

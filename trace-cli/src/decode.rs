@@ -11,7 +11,7 @@ use trace_ebpf::{
     DropHead, Kind, MAX_CPUS, MAX_STACK, NAME_BYTES, PollEvent, SocketEvent, SocketOp,
 };
 
-pub use segment::{Call, Item, Segment, hook};
+pub use segment::{Call, Item, Segment, Tags, hook};
 
 /// One record of the kernel side.
 #[derive(Clone, PartialEq, Eq, Debug)]

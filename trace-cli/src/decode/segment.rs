@@ -10,16 +10,50 @@ pub(super) const ENTRY: usize = size_of::<Entry>();
 const FIRST_TAG: u8 = 128;
 /// Where the tag lies in an entry.
 const TAG: usize = std::mem::offset_of!(Entry, tag);
-/// The numbers that entries of this version have.
-static KNOWN: [bool; 256] = {
-    let mut known = [false; 256];
-    let mut number = 0;
-    while number < known.len() {
-        known[number] = hook(number as u8).is_some() || tag(number as u8).is_some();
+
+/// Which entries a segment has: a bit for each hook and tag.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Tags(u64);
+
+impl Tags {
+    /// Those of stamps of these hooks.
+    pub const fn of(hooks: &[Hook]) -> Self {
+        let (mut bits, mut i) = (0, 0);
+        while i < hooks.len() {
+            bits |= 1 << BIT[hooks[i] as usize];
+            i += 1;
+        }
+        Self(bits)
+    }
+
+    /// Those of these entries.
+    pub fn in_entries(entries: &[[u8; ENTRY]]) -> Self {
+        let bits = entries.iter().map(|bytes| BIT[usize::from(bytes[TAG])]);
+        Self(bits.fold(0, |tags, bit| tags | 1 << bit))
+    }
+
+    /// Whether some are in both.
+    pub const fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+/// The bit of each number that an entry may have; 0 of one that this version does not know.
+static BIT: [u8; 256] = {
+    let mut bits = [UNKNOWN; 256];
+    let (mut number, mut next) = (0, UNKNOWN + 1);
+    while number < bits.len() {
+        if hook(number as u8).is_some() || tag(number as u8).is_some() {
+            bits[number] = next;
+            next += 1;
+        }
         number += 1;
     }
-    known
+    assert!(next as u32 <= u64::BITS);
+    bits
 };
+const UNKNOWN: u8 = 0;
+const RECEIVED: Tags = Tags(1 << BIT[Tag::Received as usize]);
 
 /// The stamps that one sk_buff gathered on one CPU without being handed over. Headers and entries lie where the record
 /// does.
@@ -47,6 +81,8 @@ pub struct Segment<'a> {
     pub ifindex: u32,
     /// The packet's first bytes from its network header on: all headers that are read of it, at most [`PACKET_BYTES`].
     pub packet: Option<&'a [u8]>,
+    /// What its entries are; of a part of a segment those of the whole.
+    pub tags: Tags,
     /// In the wire's order and form. Every tag is known; the kernel never sends more than [`MAX_ENTRIES`].
     entries: &'a [[u8; ENTRY]],
 }
@@ -100,9 +136,9 @@ pub struct Call {
 }
 
 impl<'a> Segment<'a> {
-    /// A segment of parts that were decoded before: what is kept of it by [`head`](Self::head), `packet` and
+    /// A segment of parts that were decoded before: what is kept of it by [`head`](Self::head), `tags`, `packet` and
     /// [`entries`](Self::entries).
-    pub const fn new(head: &SegmentHead, packet: &'a [u8], entries: &'a [u8]) -> Self {
+    pub const fn new(head: &SegmentHead, tags: Tags, packet: &'a [u8], entries: &'a [u8]) -> Self {
         let packet = if head.flags & flags::PACKET != 0 {
             Some(packet)
         } else {
@@ -121,6 +157,7 @@ impl<'a> Segment<'a> {
             netns: head.netns,
             ifindex: head.ifindex,
             packet,
+            tags,
             entries,
         }
     }
@@ -155,19 +192,16 @@ impl<'a> Segment<'a> {
         self.entries
     }
 
-    /// Whether it has a stamp of one of these hooks.
-    pub fn has_any<const N: usize>(&self, hooks: [Hook; N]) -> bool {
-        let mut tags = self.entries.iter().map(|bytes| bytes[TAG]);
-        tags.any(|tag| hooks.iter().any(|&hook| tag == hook as u8))
-    }
-
     /// The calls that it tells of.
     pub fn calls(&self) -> impl Iterator<Item = Call> + use<'a> {
         let t0 = self.t0;
         let is_call = |bytes: &[u8; ENTRY]| bytes[TAG] == Tag::Received as u8;
-        let first = self.entries.iter().position(is_call);
-        let calls = first.and_then(|first| self.entries.get(first..));
-        calls.unwrap_or(&[]).windows(2).filter_map(move |pair| {
+        let calls = if self.tags.meets(RECEIVED) {
+            self.entries
+        } else {
+            &[]
+        };
+        calls.windows(2).filter_map(move |pair| {
             let [call, by] = pair else { return None };
             if !is_call(call) || by[TAG] != Tag::Receiver as u8 {
                 return None;
@@ -261,9 +295,11 @@ pub(super) fn segment(fields: Fields<'_>) -> Result<Segment<'_>, DecodeError> {
     if !more.is_empty() || entries.len() > MAX_ENTRIES {
         return Err(shape);
     }
-    let mut tags = entries.iter().map(|bytes| bytes[TAG]);
-    if let Some(unknown) = tags.find(|&tag| !KNOWN[usize::from(tag)]) {
-        return Err(DecodeError::UnknownTag(unknown));
+    let tags = Tags::in_entries(entries);
+    if tags.meets(Tags(1 << UNKNOWN)) {
+        let mut numbers = entries.iter().map(|bytes| bytes[TAG]);
+        let unknown = numbers.find(|&number| BIT[usize::from(number)] == UNKNOWN);
+        return Err(DecodeError::UnknownTag(unknown.unwrap_or(0)));
     }
     Ok(Segment {
         cpu: fields.cpu(4)?,
@@ -277,6 +313,7 @@ pub(super) fn segment(fields: Fields<'_>) -> Result<Segment<'_>, DecodeError> {
         netns: fields.u32(44),
         ifindex: fields.u32(48),
         packet,
+        tags,
         entries,
     })
 }

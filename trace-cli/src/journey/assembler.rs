@@ -14,6 +14,7 @@ mod reading;
 use calls::received;
 use reading::{comes_back, own_time};
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 
 use trace_ebpf::{Counter, SocketOp};
@@ -21,12 +22,11 @@ use trace_ebpf::{Counter, SocketOp};
 use crate::decode::{Record, SocketRecord};
 
 use super::connections::Connections;
-use super::hash::ByAddress;
 use super::ledger::{Balance, KernelCounters};
 use super::links::Links;
 use super::model::{Journey, Ledger, Losses, Unfinished};
 use super::names::Names;
-use super::open::Stamp;
+use super::open::Open;
 use super::outcome;
 use super::point::Point;
 use super::polls::Polls;
@@ -41,8 +41,8 @@ use super::stages::Builder;
 const CONSUME_NS: u64 = 50_000_000;
 /// A drop's record and its stamp are taken by one program run.
 const DROP_NS: u64 = 100_000;
-/// Empty lists of stamps that are kept.
-const SPARE: usize = 4096;
+/// A journey not heard of for so long may fall asleep.
+const DROWSY_NS: u64 = 2_000_000;
 /// Records held back at most, for each journey that may be open.
 const HELD_FOR_EACH: usize = 4;
 
@@ -57,6 +57,9 @@ pub struct Limits {
     pub hold_ns: u64,
     /// How long a finished journey waits for late records.
     pub linger_ns: u64,
+    /// Journeys that may be awake at once, finished ones among them. Of more, those of which nothing is heard fall asleep: they take
+    /// less room then.
+    pub awake: usize,
 }
 
 impl Default for Limits {
@@ -66,6 +69,8 @@ impl Default for Limits {
             age_ns: 10_000_000_000,
             hold_ns: 100_000_000,
             linger_ns: 50_000_000,
+            // A little less than a power of two, to which lists grow.
+            awake: 60_000,
         }
     }
 }
@@ -79,8 +84,6 @@ pub struct Assembler {
     hold: Hold,
     slab: Slab,
     open: usize,
-    /// The slot of the journey that has an sk_buff's address, or had it last.
-    by_skb: ByAddress<u64, u32>,
     sockets: Sockets,
     connections: Connections,
     polls: Polls,
@@ -92,10 +95,8 @@ pub struct Assembler {
     /// Finished journeys, and when they are given out.
     lingering: VecDeque<(u64, Ref)>,
     out: VecDeque<Journey>,
-    /// Memory of journeys that are gone, for new ones.
-    spare: Vec<Vec<Stamp>>,
     timelines: Builder,
-    /// … and of segments that were read.
+    /// Memory of segments that were read.
     context: Vec<(Point, u64)>,
     last_id: u64,
     /// Stream time.
@@ -120,7 +121,6 @@ impl Assembler {
             hold: Hold::new(limits.open_journeys.saturating_mul(HELD_FOR_EACH).max(1024)),
             slab: Slab::default(),
             open: 0,
-            by_skb: ByAddress::default(),
             sockets: Sockets::default(),
             connections: Connections::default(),
             polls: Polls::default(),
@@ -130,7 +130,6 @@ impl Assembler {
             quiet: VecDeque::new(),
             lingering: VecDeque::new(),
             out: VecDeque::new(),
-            spare: Vec::new(),
             timelines: Builder::new(Probed::ALL),
             context: Vec::new(),
             last_id: 0,
@@ -220,7 +219,9 @@ impl Assembler {
         self.now = self.now.max(now.saturating_sub(self.limits.hold_ns));
         self.expire(self.now);
         let mut rest = self.slab.refs();
-        rest.sort_by_key(|r| r.id);
+        // The first ones first.
+        let last = self.last_id as u32;
+        rest.sort_by_key(|r| Reverse(last.wrapping_sub(r.id)));
         for journey in rest {
             self.end_silently(journey, Unfinished::TraceEnded);
         }
@@ -267,6 +268,8 @@ impl Assembler {
     fn advance(&mut self) {
         if let Some(records) = self.hold.take(self.due) {
             self.process_all(records);
+            let drowsy = self.now.saturating_sub(DROWSY_NS);
+            self.slab.rest(drowsy, self.limits.awake);
             return;
         }
         self.ticked = false;
@@ -275,7 +278,7 @@ impl Assembler {
         self.expire(self.now);
         self.sockets
             .expire(self.now.saturating_sub(self.limits.age_ns));
-        self.sockets.sweep(|r| self.slab.get(r).is_some());
+        self.sockets.sweep(|r| self.slab.has(r));
     }
 
     fn process_all(&mut self, mut bucket: Bucket) {
@@ -300,9 +303,8 @@ impl Assembler {
             let linger = self.lingering.front().map_or(u64::MAX, |l| l.0);
             let aged = self
                 .slab
-                .oldest()
-                .and_then(|r| self.slab.get(r))
-                .map_or(u64::MAX, |o| o.heard.saturating_add(self.limits.age_ns));
+                .oldest_heard()
+                .map_or(u64::MAX, |heard| heard.saturating_add(self.limits.age_ns));
             let next = quiet.min(linger).min(aged);
             if next >= until || next == u64::MAX {
                 return;
@@ -314,12 +316,11 @@ impl Assembler {
                 }
             } else if next == quiet {
                 if let Some((_, journey)) = self.quiet.pop_front() {
-                    let silent = self.slab.get(journey).is_some_and(|o| {
-                        o.is_open()
-                            && o.heard.saturating_add(CONSUME_NS) <= next
-                            && outcome::ends_soon(o)
-                    });
-                    if silent {
+                    let heard = self.slab.heard(journey);
+                    let silent =
+                        heard.is_some_and(|heard| heard.saturating_add(CONSUME_NS) <= next);
+                    let ends = |open: &mut Open| open.is_open() && outcome::ends_soon(open);
+                    if silent && self.slab.get_mut(journey).is_some_and(ends) {
                         self.end_silently(journey, Unfinished::Aged);
                     }
                 }

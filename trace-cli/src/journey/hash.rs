@@ -2,19 +2,16 @@
 //! than all else that is done to find a packet's journey. Addresses are chosen by the kernel's allocator.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hasher};
 
 /// A map by kernel address. Its order of iteration means nothing and is never used.
 pub(super) type ByAddress<K, V> = HashMap<K, V, BuildHasherDefault<AddressHasher>>;
 
-/// Removes an address, if what it has `is` the one meant.
-pub(super) fn forget<V>(map: &mut ByAddress<u64, V>, address: u64, is: impl Fn(&V) -> bool) {
-    if let Entry::Occupied(entry) = map.entry(address)
-        && is(entry.get())
-    {
-        entry.remove();
-    }
+/// An address' hash.
+pub(super) fn hash(address: u64) -> u64 {
+    let mut hasher = AddressHasher::default();
+    hasher.write_u64(address);
+    hasher.finish()
 }
 
 /// Multiplication by the golden ratio; the high bits, where it mixes best, are folded down.

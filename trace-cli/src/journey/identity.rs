@@ -71,19 +71,17 @@ const WAY_OUT: Points = LOCAL_OUTPUT
     .and(ENDS)
     .without(Points::of(&[Point::XmitDone]));
 
-/// Whether a stamp without headers is, without any doubt, the next one on the way that the packet is on, at the place where it
-/// is. So are most: what else it could be is not looked at. [`judge`] would say that it continues.
-pub(super) fn goes_on(open: &Open, point: Point, said: Place) -> bool {
+/// Where a packet that is at this place would go on without any doubt: a stamp there without headers is the next one on the way that
+/// the packet is on. So are most: what else they could be is not looked at. [`judge`] would say that it continues.
+pub(super) fn ahead(open: &Open, said: Place) -> Points {
+    if !open.is_open() || open.at == NOWHERE || open.current_place() != said {
+        return Points::default();
+    }
     let way = match open.side {
         Side::Receive => WAY_IN,
         Side::Transmit | Side::Forward => WAY_OUT,
     };
-    way.has(point)
-        && open.is_open()
-        && open.seen.before(point)
-        && !open.ever.has(point)
-        && open.at != NOWHERE
-        && open.current_place() == said
+    way.without(open.ever).behind(open.seen)
 }
 
 /// What `sight` is to `open`.

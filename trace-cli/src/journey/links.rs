@@ -3,9 +3,7 @@
 use std::collections::VecDeque;
 
 use super::flow::{same_addresses, sequence_length};
-use super::hash::{ByAddress, forget};
-use super::model::Flow;
-use super::slab::Ref;
+use super::model::{Flow, JourneyId};
 use super::sockets::before;
 
 /// Packets that GRO holds, and packets that were split, remembered for each CPU. Both last for
@@ -14,7 +12,7 @@ const KEPT: usize = 16;
 
 #[derive(Clone, Copy, Debug)]
 struct Held {
-    journey: Ref,
+    journey: JourneyId,
     flow: Flow,
     /// Where the next TCP segment would continue it.
     next: Option<u32>,
@@ -22,7 +20,7 @@ struct Held {
 
 #[derive(Clone, Copy, Debug)]
 struct Split {
-    journey: Ref,
+    journey: JourneyId,
     flow: Flow,
 }
 
@@ -32,15 +30,8 @@ struct Cpu {
     split: VecDeque<Split>,
 }
 
-/// The slot of a journey that has a buffer, and what tells its headers from most others: so the slot need not be looked at.
-#[derive(Clone, Copy, Debug)]
-struct Holder {
-    slot: u32,
-    mark: u32,
-}
-
-/// The same for the same headers; 0 when they are not known.
-fn mark(flow: Option<&Flow>) -> u32 {
+/// What tells these headers from most others; 0 when they are not known.
+pub(super) fn mark(flow: Option<&Flow>) -> u32 {
     let Some(flow) = flow else { return 0 };
     let ports = flow
         .ports
@@ -54,7 +45,6 @@ fn mark(flow: Option<&Flow>) -> u32 {
 /// What is remembered to link journeys.
 #[derive(Default, Debug)]
 pub(super) struct Links {
-    heads: ByAddress<u64, Holder>,
     cpus: Vec<Cpu>,
 }
 
@@ -80,29 +70,8 @@ impl Links {
         &mut self.cpus[cpu]
     }
 
-    /// The slot of the journey whose data begins at `head`, where a packet with this `flow` now has its own; not one whose memory this
-    /// must be anew: it has other headers, and the kernel does not say that it shares them.
-    pub(super) fn holder(&self, head: u64, flow: Option<&Flow>, shared: bool) -> Option<u32> {
-        let holder = self.heads.get(&head)?;
-        let mark = mark(flow);
-        let other = mark != 0 && holder.mark != 0 && mark != holder.mark;
-        (shared || !other).then_some(holder.slot)
-    }
-
-    pub(super) fn set_holder(&mut self, head: u64, flow: Option<&Flow>, slot: u32) {
-        if head != 0 {
-            let mark = mark(flow);
-            self.heads.insert(head, Holder { slot, mark });
-        }
-    }
-
-    /// The slot's journey is no more.
-    pub(super) fn forget_holder(&mut self, head: u64, slot: u32) {
-        forget(&mut self.heads, head, |holder| holder.slot == slot);
-    }
-
     /// GRO keeps this packet for others to be merged into (`GRO_HELD`).
-    pub(super) fn hold(&mut self, cpu: u16, journey: Ref, flow: Flow) {
+    pub(super) fn hold(&mut self, cpu: u16, journey: JourneyId, flow: Flow) {
         let held = Held {
             journey,
             flow,
@@ -113,7 +82,7 @@ impl Links {
 
     /// GRO merged this packet: the one it became part of. The last one held of the flow (GRO keeps one of
     /// each, `gro_list`) that this one continues.
-    pub(super) fn merge(&mut self, cpu: u16, flow: &Flow) -> Option<Ref> {
+    pub(super) fn merge(&mut self, cpu: u16, flow: &Flow) -> Option<JourneyId> {
         let held = &mut self.cpu(cpu).held;
         let seq = flow.tcp.map(|tcp| tcp.seq);
         let into = held.iter_mut().rev().find(|h| {
@@ -128,13 +97,13 @@ impl Links {
     }
 
     /// The kernel freed this packet on its way out: others may have been made from it.
-    pub(super) fn split(&mut self, cpu: u16, journey: Ref, flow: Flow) {
+    pub(super) fn split(&mut self, cpu: u16, journey: JourneyId, flow: Flow) {
         push(&mut self.cpu(cpu).split, Split { journey, flow });
     }
 
     /// A packet appeared in the middle of the way out: the one it was made from. `skb_segment` keeps
     /// addresses and counts the sequence numbers on; `ip_do_fragment` keeps the identification.
-    pub(super) fn whole_of(&mut self, cpu: u16, flow: &Flow) -> Option<Ref> {
+    pub(super) fn whole_of(&mut self, cpu: u16, flow: &Flow) -> Option<JourneyId> {
         let split = &self.cpu(cpu).split;
         let whole = split.iter().rev().find(|s| {
             let inside = match (s.flow.tcp, flow.tcp) {

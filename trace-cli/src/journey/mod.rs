@@ -8,6 +8,7 @@
 //! 3. `open` keeps it; `sockets`, `polls` and `links` join what other records know.
 //! 4. `outcome` says how the journey ended.
 //! 5. `stages` makes legs and stages of the stamps, and [`assembler`] gives the journey out.
+mod asleep;
 pub mod assembler;
 mod connections;
 pub mod flow;

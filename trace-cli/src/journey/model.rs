@@ -5,6 +5,8 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use strum::FromRepr;
+
 use super::stage::StageName;
 
 /// A journey's number, from 1, in the order of its first stamp.
@@ -201,7 +203,7 @@ pub struct Process {
 }
 
 /// The NAPI poll that brought a packet to a leg.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Poll {
     /// Index into [`Journey::legs`].
     pub leg: u16,
@@ -231,7 +233,8 @@ pub struct Link {
 }
 
 /// What one journey is to another.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(u8)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, FromRepr, Debug)]
 pub enum LinkKind {
     /// Shares the other's data.
     CloneOf,

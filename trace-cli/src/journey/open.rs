@@ -1,10 +1,13 @@
 //! A journey that is being put together: stamps in compact form, and what identity has to know.
 
+use std::mem::take;
+
+use strum::FromRepr;
+
 use super::flow::{is_tcp, same_addresses, sequence_length};
 use super::model::{Drop, Flow, JourneyId, Link, Outcome, Poll};
 use super::places::{NOWHERE, Place, Places};
 use super::point::{OUTBOUND, Point, Points, TRANSPORT};
-use super::slab::NONE;
 
 /// Stamps kept of one journey. No path through the kernel has half as many; a packet that circles
 /// (stacked tunnels, repeated MSG_PEEK) must not grow without bound.
@@ -25,7 +28,8 @@ pub(super) struct Stamp {
 }
 
 /// What the current leg is so far.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+#[derive(Clone, Copy, PartialEq, Eq, FromRepr, Debug)]
 pub(super) enum Side {
     Receive,
     Transmit,
@@ -42,7 +46,7 @@ pub(super) enum State {
 }
 
 /// What few journeys have.
-#[derive(Clone, Default, Debug)]
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub(super) struct Extra {
     pub rewrites: Vec<Flow>,
     pub links: Vec<Link>,
@@ -51,10 +55,9 @@ pub(super) struct Extra {
 }
 
 /// In this order: what each stamp asks lies together, then what each segment asks.
-#[derive(Debug)]
+#[derive(PartialEq, Eq, Debug)]
 #[repr(C)]
 pub(super) struct Open {
-    /// 0: nobody's, a slot that is free.
     pub id: JourneyId,
     pub state: State,
     /// Points of the current leg.
@@ -90,11 +93,6 @@ pub(super) struct Open {
     /// It began on its way out.
     pub sent_here: bool,
     pub partial: bool,
-    /// Neighbours in the order of [`Open::heard`] (see [`super::slab`]).
-    pub older: u32,
-    pub newer: u32,
-    /// When something was last heard of it, in stream time.
-    pub heard: u64,
     pub sender: u32,
     pub receiver: u32,
     /// The first threads woken for it.
@@ -102,7 +100,6 @@ pub(super) struct Open {
     pub flow: Option<Flow>,
     pub extra: Option<Box<Extra>>,
 
-    pub skb: u64,
     pub head: u64,
     pub len: u32,
     pub ether_type: u16,
@@ -110,7 +107,7 @@ pub(super) struct Open {
 
 impl Open {
     /// A journey of which nothing is known yet but how it begins.
-    pub(super) fn new(id: JourneyId, side: Side, stamps: Vec<Stamp>, now: u64) -> Self {
+    pub(super) fn new(id: JourneyId, side: Side, stamps: Vec<Stamp>) -> Self {
         Self {
             id,
             state: State::Open,
@@ -133,19 +130,22 @@ impl Open {
             told_out: false,
             sent_here: side == Side::Transmit,
             partial: false,
-            older: NONE,
-            newer: NONE,
-            heard: now,
             sender: 0,
             receiver: 0,
             woken: [0; 2],
             flow: None,
             extra: None,
-            skb: 0,
             head: 0,
             len: 0,
             ether_type: 0,
         }
+    }
+
+    /// Gives up all the memory that it has beside itself; that of its stamps can be used again.
+    pub(super) fn leave(&mut self) -> Vec<Stamp> {
+        self.places = Places::default();
+        self.extra = None;
+        take(&mut self.stamps)
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -270,7 +270,7 @@ impl Open {
         self.stamps.len() < MAX_STAMPS || ends && self.stamps.len() < MAX_STAMPS + 8
     }
 
-    /// Takes a stamp of the packet itself, where it is already, on the way that it is on ([`super::identity::goes_on`]).
+    /// Takes a stamp of the packet itself, where it is already, on the way that it is on ([`super::identity::ahead`]).
     pub(super) fn next_stamp(&mut self, point: Point, time: u64, cpu: u16, arg: u8) {
         self.ever.insert(point);
         self.seen.insert(point);

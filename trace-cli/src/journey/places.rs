@@ -15,7 +15,7 @@ const LIMIT: u8 = NOWHERE;
 const FEW: usize = 3;
 
 /// A journey's places, each once, in the order in which it came to them.
-#[derive(Default, Debug)]
+#[derive(Default, PartialEq, Eq, Debug)]
 pub(super) struct Places {
     few: [Place; FEW],
     count: u8,
@@ -27,6 +27,11 @@ impl Places {
     /// The first place, unknown if there is none.
     pub(super) fn first(&self) -> Place {
         self.few[0]
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> u8 {
+        self.count
     }
 
     /// The place with this index, unknown if there is none.

@@ -1,11 +1,12 @@
 //! Where a packet can be seen: the wire's hooks, with netfilter's five hooks told apart, and the end of
 //! `recv()`, which no packet passes but a system call marks.
 
+use strum::FromRepr;
 use trace_ebpf::{Hook, nf};
 
 /// A place that a packet passes. The order is that of a packet's way in, then of its way out.
 #[repr(u8)]
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, FromRepr, Debug)]
 pub(super) enum Point {
     Interrupt,
     NapiSchedule,
@@ -140,6 +141,15 @@ impl Points {
         Self(bits)
     }
 
+    /// By their bits: a point's is that of its number.
+    pub(super) const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    pub(super) const fn bits(self) -> u64 {
+        self.0
+    }
+
     /// These too.
     pub(super) const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
@@ -172,9 +182,17 @@ impl Points {
         Self(self.0 & before & !through)
     }
 
-    /// Whether all lie before `point` on a packet's way.
-    pub(super) const fn before(self, point: Point) -> bool {
-        self.0 >> point as u8 == 0
+    /// Those behind all of these on a packet's way.
+    pub(super) const fn behind(self, passed: Self) -> Self {
+        match u64::MAX.checked_shl(u64::BITS - passed.0.leading_zeros()) {
+            Some(behind) => Self(self.0 & behind),
+            None => Self(0),
+        }
+    }
+
+    /// Those behind `point` on a packet's way.
+    pub(super) const fn after(self, point: Point) -> Self {
+        Self(self.0 & !1 << point as u8)
     }
 
     pub(super) const fn is_empty(self) -> bool {

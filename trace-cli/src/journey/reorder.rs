@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use trace_ebpf::{MAX_CPUS, SegmentHead};
 
-use crate::decode::{DropRecord, PollRecord, Segment, SocketRecord};
+use crate::decode::{DropRecord, PollRecord, Segment, SocketRecord, Tags};
 
 /// Bucket number = time >> SHIFT.
 const SHIFT: u32 = 20;
@@ -47,6 +47,7 @@ pub(super) struct Bucket {
 enum Held {
     Segment {
         head: SegmentHead,
+        tags: Tags,
         /// Where it begins in `bytes`.
         at: u32,
         /// Bytes of its packet, and of its entries behind them.
@@ -71,6 +72,7 @@ impl Bucket {
             match self.held.get(key as u32 as usize) {
                 Some(Held::Segment {
                     head,
+                    tags,
                     at,
                     packet,
                     entries,
@@ -79,7 +81,10 @@ impl Bucket {
                     let bytes = self.bytes.get(*at as usize..).unwrap_or(&[]);
                     let (packet, rest) = bytes.split_at(packet.min(bytes.len()));
                     let entries = rest.get(..entries).unwrap_or(&[]);
-                    call(time, Due::Segment(Segment::new(head, packet, entries)));
+                    call(
+                        time,
+                        Due::Segment(Segment::new(head, *tags, packet, entries)),
+                    );
                 }
                 Some(&Held::Event(place)) => {
                     if let Some(event) = self.events.get(place as usize) {
@@ -153,6 +158,7 @@ impl Hold {
         let entries = entries.as_flattened();
         let held = Held::Segment {
             head: segment.head(),
+            tags: segment.tags,
             at: place(bucket.bytes.len()),
             packet: u8::try_from(packet.len()).unwrap_or(u8::MAX),
             entries: u16::try_from(entries.len()).unwrap_or(u16::MAX),

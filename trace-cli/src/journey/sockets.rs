@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::hash::ByAddress;
+use super::model::JourneyId;
 use super::slab::Ref;
 
 /// Most ranges kept of either kind.
@@ -139,7 +140,7 @@ pub(super) struct Sockets {
     /// Threads that copied a datagram with a stamp, when and which; their `recv()` has not returned.
     copying: BTreeMap<(u32, u64), Ref>,
     sends: Ranges<Sending>,
-    sent: Ranges<Ref>,
+    sent: Ranges<(Ref, JourneyId)>,
 }
 
 /// Whether a datagram in a socket's queue is the one that was read.
@@ -254,7 +255,11 @@ impl Sockets {
     }
 
     /// `recv()` on a datagram socket returned with the oldest one in its queue that `fits`.
-    pub(super) fn read_datagram(&mut self, sk: u64, fits: impl Fn(Ref) -> Fit) -> Option<Ref> {
+    pub(super) fn read_datagram(
+        &mut self,
+        sk: u64,
+        mut fits: impl FnMut(Ref) -> Fit,
+    ) -> Option<Ref> {
         let queue = self.datagrams.get_mut(&sk)?;
         let (mut found, mut at) = (None, 0);
         while let Some(&journey) = queue.get(at) {
@@ -285,7 +290,8 @@ impl Sockets {
         sending: Sending,
     ) -> Vec<Ref> {
         self.sends.insert(sk, seq, len, at, sending);
-        self.sent.inside(sk, seq, len)
+        let sent = self.sent.inside(sk, seq, len);
+        sent.into_iter().map(|(journey, _)| journey).collect()
     }
 
     /// The `send()` that wrote the byte `seq`.
@@ -300,16 +306,16 @@ impl Sockets {
         seq: u32,
         len: u32,
         at: u64,
-        journey: Ref,
-    ) -> Option<Ref> {
+        journey: (Ref, JourneyId),
+    ) -> Option<JourneyId> {
         let earlier = self.sent.find(sk, seq);
         self.sent.insert(sk, seq, len, at, journey);
-        earlier
+        earlier.map(|(_, id)| id)
     }
 
     /// The journey that last sent the byte `seq`.
     pub(super) fn transmitted(&self, sk: u64, seq: u32) -> Option<Ref> {
-        self.sent.find(sk, seq)
+        self.sent.find(sk, seq).map(|(journey, _)| journey)
     }
 
     /// Forgets what is older.

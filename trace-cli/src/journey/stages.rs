@@ -311,29 +311,23 @@ fn find_legs(
         };
         let device = |s: &Stamp| Some(open.place(s).ifindex).filter(|&i| i != 0);
         let netns = leg.iter().map(|s| open.place(s).netns).find(|&n| n != 0);
-        let input = leg
-            .iter()
-            .filter(|s| !OUTBOUND.has(s.point) && !matches!(s.point, Point::Copy | Point::Consume))
-            .find_map(device);
-        let output = leg
-            .iter()
-            .rev()
-            .filter(|s| OUTBOUND.has(s.point))
-            .find_map(device);
+        let input = || {
+            leg.iter()
+                .filter(|s| {
+                    !OUTBOUND.has(s.point) && !matches!(s.point, Point::Copy | Point::Consume)
+                })
+                .find_map(device)
+        };
+        let output = || {
+            let back = leg.iter().rev();
+            back.filter(|s| OUTBOUND.has(s.point)).find_map(device)
+        };
         numbers.extend(leg.first().map(|s| s.leg));
         legs.push(Leg {
             netns: netns.unwrap_or(0),
             direction,
-            input: if direction == Direction::Transmit {
-                None
-            } else {
-                input
-            },
-            output: if direction == Direction::Receive {
-                None
-            } else {
-                output
-            },
+            input: (direction != Direction::Transmit).then(input).flatten(),
+            output: (direction != Direction::Receive).then(output).flatten(),
             outcome,
         });
     }

@@ -91,13 +91,13 @@ impl Assembler {
         open.registered = true;
         let sk = open.sk_out;
         let data = open.tcp_data().is_some();
-        let earlier = self.sockets.transmit(sk, seq, len, now, journey);
+        let earlier = self.sockets.transmit(sk, seq, len, now, (journey, open.id));
         match earlier {
             Some(earlier) => {
                 open.retransmitted = true;
                 open.link(Link {
                     kind: LinkKind::RetransmitOf,
-                    journey: earlier.id,
+                    journey: earlier,
                 });
             }
             None if data => {
@@ -141,9 +141,9 @@ impl Assembler {
                     self.copied_datagram(journey, end, record.cpu);
                     return;
                 }
-                let slab = &self.slab;
+                let slab = &mut self.slab;
                 let fits = |r| {
-                    let Some(open) = slab.get(r) else {
+                    let Some(open) = slab.get_mut(r) else {
                         return Fit::Gone;
                     };
                     match open.outcome() {
@@ -234,7 +234,7 @@ impl Assembler {
 
     /// The journey's own segment tells that the `recv()` which copied it returned.
     pub(super) fn reader_returned(&mut self, journey: Ref, end: u64, cpu: u16) {
-        if let Some(open) = self.slab.get(journey) {
+        if let Some(open) = self.slab.get_mut(journey) {
             self.sockets.was_copied(open.receiver, end);
         }
         self.copied_datagram(journey, end, cpu);

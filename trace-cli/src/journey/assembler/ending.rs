@@ -1,21 +1,23 @@
 //! How journeys end, and are given out.
 
-use super::{Assembler, DROP_NS, SPARE};
+use super::{Assembler, DROP_NS};
 use crate::decode::DropRecord;
-use crate::journey::hash::forget;
 use crate::journey::model::{Drop, Journey, Outcome, Unfinished};
 use crate::journey::names::Names;
 use crate::journey::open::{Open, State};
 use crate::journey::outcome;
 use crate::journey::point::Point;
-use crate::journey::slab::Ref;
+use crate::journey::slab::{Part, Ref};
 use crate::journey::stages::{self, Builder};
 use std::mem::take;
+
+/// What lingered was not heard of for long, and no cache has it: so those that are given out after this one are read ahead.
+const READ_AHEAD: [(usize, Part); 3] = [(12, Part::Slot), (8, Part::Journey), (4, Part::Stamps)];
 
 impl Assembler {
     /// Its address belongs to another packet now.
     pub(super) fn replaced(&mut self, journey: Ref) {
-        let Some(open) = self.slab.get(journey) else {
+        let Some(open) = self.slab.get_mut(journey) else {
             return;
         };
         // tcp_try_coalesce frees the sk_buff and keeps the bytes, which are still to be read.
@@ -31,7 +33,7 @@ impl Assembler {
 
     /// Ends a journey whose end was not seen.
     pub(super) fn end_silently(&mut self, journey: Ref, why: Unfinished) {
-        let Some(open) = self.slab.get(journey).filter(|o| o.is_open()) else {
+        let Some(open) = self.slab.get_mut(journey).filter(|o| o.is_open()) else {
             return;
         };
         let lost = self.lost_at.is_some_and(|at| at >= open.first_time());
@@ -68,7 +70,8 @@ impl Assembler {
     pub(super) fn dropped(&mut self, record: &DropRecord) {
         let known = self.of_skb(record.skb);
         // Records of drops come whether the packet passed the filter or not.
-        let Some((journey, state)) = known.and_then(|r| Some((r, self.slab.get(r)?.state))) else {
+        let Some((journey, state)) = known.and_then(|r| Some((r, self.slab.get_mut(r)?.state)))
+        else {
             return;
         };
         match state {
@@ -130,19 +133,17 @@ impl Assembler {
 
     /// Builds a finished journey and hands it to the caller.
     pub(super) fn give_out(&mut self, journey: Ref) {
+        for (ahead, part) in READ_AHEAD {
+            if let Some(&(_, next)) = self.lingering.get(ahead) {
+                self.slab.read_ahead(next, part);
+            }
+        }
         let Some(open) = self.slab.get_mut(journey) else {
             return;
         };
-        forget(&mut self.by_skb, open.skb, |&slot| slot == journey.slot);
-        self.links.forget_holder(open.head, journey.slot);
         let (finished, lost) = build(open, &mut self.timelines, &self.names);
         self.balance.count(&finished, lost);
         self.out.push_back(finished);
-        if self.spare.len() < SPARE {
-            let mut stamps = take(&mut open.stamps);
-            stamps.clear();
-            self.spare.push(stamps);
-        }
         self.slab.free(journey);
     }
 }

@@ -1,9 +1,10 @@
 //! Segments: each stamp is judged, and goes to the journey it belongs to, or begins one.
 
 use super::Assembler;
-use crate::decode::{Item, PollRecord, Segment};
+use crate::decode::{Item, PollRecord, Segment, Tags};
 use crate::journey::flow;
 use crate::journey::identity::{self, Sight, Verdict, judge};
+use crate::journey::links;
 use crate::journey::model::{Flow, JourneyId, Link, LinkKind, Outcome, Unfinished};
 use crate::journey::open::{Open, Side, Stamp};
 use crate::journey::outcome;
@@ -50,9 +51,11 @@ pub(super) struct Reading<'a> {
 }
 
 impl Assembler {
-    /// The journey that has this sk_buff's address, or had it last.
-    pub(super) fn of_skb(&self, skb: u64) -> Option<Ref> {
-        self.slab.of_slot(*self.by_skb.get(&skb)?)
+    /// The journey that has this sk_buff's address, or had it last; it is awake.
+    pub(super) fn of_skb(&mut self, skb: u64) -> Option<Ref> {
+        let journey = self.slab.of_skb(skb)?;
+        self.slab.get_mut(journey)?;
+        Some(journey)
     }
 
     pub(super) fn segment(&mut self, segment: &Segment<'_>, late: bool) {
@@ -159,11 +162,13 @@ impl Assembler {
             return;
         };
         let (place, cpu) = (reading.place, reading.segment.cpu);
+        let mut way = identity::ahead(open, place);
         let mut ahead = items.clone();
         while let Some(Item::Stamp { hook, time, a, b }) = ahead.next()
             && let Some(point) = Point::of(hook, a, b)
-            && identity::goes_on(open, point, place)
+            && way.has(point)
         {
+            way = way.after(point);
             debug_assert_eq!(place_of(place, point, Some(open)), place);
             debug_assert_eq!(
                 judge(
@@ -308,7 +313,7 @@ impl Assembler {
                     && open.side != Side::Receive
                     && let Some(flow) = open.current_flow().copied()
                 {
-                    self.links.split(cpu, journey, flow);
+                    self.links.split(cpu, open.id, flow);
                 }
                 self.end(journey, outcome, time);
             }
@@ -325,7 +330,7 @@ impl Assembler {
                 if let (Some(into), Some(open)) = (into, self.slab.get_mut(journey)) {
                     open.link(Link {
                         kind: LinkKind::MergedInto,
-                        journey: into.id,
+                        journey: into,
                     });
                 }
                 self.end(journey, Outcome::Consumed, time);
@@ -333,7 +338,7 @@ impl Assembler {
             // GRO_HELD
             Point::GroDone if arg == 2 => {
                 if let Some(flow) = open.flow {
-                    self.links.hold(cpu, journey, flow);
+                    self.links.hold(cpu, open.id, flow);
                 }
             }
             _ => {}
@@ -407,22 +412,23 @@ impl Assembler {
         };
         self.last_id += 1;
         let id = JourneyId(self.last_id);
-        let stamps = self.spare.pop().unwrap_or_else(|| {
+        let stamps = self.slab.spare().unwrap_or_else(|| {
             let is_stamp = |item: &Item| matches!(item, Item::Stamp { .. });
             Vec::with_capacity(segment.items().filter(is_stamp).count() + END)
         });
         let mut open = Open {
-            skb: segment.skb,
             head: segment.head,
             flow,
             len: segment.len,
             ether_type: segment.ether_type,
             partial: !BEGINNINGS.has(point),
-            ..Open::new(id, side, stamps, self.now)
+            ..Open::new(id, side, stamps)
         };
         let shared = segment.flags & flags::CLONED != 0;
-        let holder = self.links.holder(segment.head, flow.as_ref(), shared);
-        let holder = holder.and_then(|slot| self.slab.get(self.slab.of_slot(slot)?));
+        let mark = links::mark(flow.as_ref());
+        let holder = self.slab.of_head(segment.head, mark, shared);
+        let same_skb = holder.is_some_and(|at| self.slab.skb(at) == Some(segment.skb));
+        let holder = holder.and_then(|at| self.slab.get_mut(at).map(|open| &*open));
         let whole = flow
             .filter(|_| OUTBOUND.has(point))
             .and_then(|flow| self.links.whole_of(segment.cpu, &flow));
@@ -430,18 +436,16 @@ impl Assembler {
             open.partial = false;
             open.link(Link {
                 kind: LinkKind::SplitFrom,
-                journey: whole.id,
+                journey: whole,
             });
-        } else if let Some(holder) = holder {
+        } else if let Some(holder) = holder.filter(|_| !same_skb) {
             link_clone(&mut open, holder, shared);
         }
         let held = holder.is_some_and(Open::is_open);
-        let journey = self.slab.insert(open);
+        let journey = self.slab.insert(open, segment.skb, mark, self.now);
         self.open += 1;
-        self.by_skb.insert(segment.skb, journey.slot);
         if !held {
-            self.links
-                .set_holder(segment.head, flow.as_ref(), journey.slot);
+            self.slab.hold_head(journey);
         }
         journey
     }
@@ -453,7 +457,7 @@ impl Assembler {
 ///
 /// Memory is used again: without the kernel's word that it is a clone, the headers decide.
 fn link_clone(open: &mut Open, other: &Open, cloned: bool) {
-    if other.skb == open.skb || open.side == Side::Transmit && other.is_tcp() {
+    if open.side == Side::Transmit && other.is_tcp() {
         return;
     }
     let clone = match (&open.flow, &other.flow) {
@@ -495,7 +499,8 @@ pub(super) fn own_time(segment: &Segment<'_>) -> u64 {
 /// (`skb_attempt_defer_free`).
 pub(super) fn comes_back(segment: &Segment<'_>) -> Option<usize> {
     const COMES_BACK: [Hook; 3] = [Hook::Copy, Hook::Consume, Hook::Drop];
-    if !segment.has_any(COMES_BACK) {
+    const TAGS: Tags = Tags::of(&COMES_BACK);
+    if !segment.tags.meets(TAGS) {
         return None;
     }
     let (mut back, mut before) = (None, None);

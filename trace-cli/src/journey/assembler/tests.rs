@@ -3,8 +3,11 @@
 use trace_ebpf::{MAX_ENTRIES, PACKET_BYTES, SegmentHead, Tag};
 
 use super::*;
-use crate::decode::{DropRecord, PollRecord, Segment, SocketRecord, tests::Random};
-use crate::journey::{model::Outcome, open::Open};
+use crate::decode::{DropRecord, PollRecord, Segment, SocketRecord, Tags, tests::Random};
+use crate::journey::{
+    model::Outcome,
+    open::{Open, Stamp},
+};
 
 /// Headers of TCP, UDP or ICMP, from few addresses, so that packets look alike.
 fn headers(random: &mut Random) -> [u8; PACKET_BYTES] {
@@ -116,6 +119,7 @@ fn any_record<'a>(random: &mut Random, time: u64, space: &'a mut Space) -> Recor
             space.packet = headers(random).to_vec();
             Record::Segment(Segment::new(
                 &head,
+                Tags::in_entries(&space.entries),
                 &space.packet,
                 space.entries.as_flattened(),
             ))
@@ -161,6 +165,7 @@ fn garbage_gives_balanced_journeys() {
             age_ns: 50_000_000,
             hold_ns: 5_000_000,
             linger_ns: 2_000_000,
+            awake: [usize::MAX, 2, 0][seed as usize % 3],
         };
         let mut space = Space::default();
         let mut assembler = Assembler::new(limits);
@@ -205,19 +210,20 @@ fn garbage_gives_balanced_journeys() {
         assert_eq!(ledger.seen, given);
         assert_eq!(last, given, "every journey that began was given out once");
         assert_eq!(assembler.open_journeys(), 0);
-        assert!(assembler.by_skb.is_empty());
+        assert!(assembler.slab.is_empty());
     }
 }
 
-/// The same records give the same journeys, however often the caller's clock ticks.
+/// The same records give the same journeys, however often the caller's clock ticks, and however many journeys are asleep.
 #[test]
-fn ticks_do_not_change_journeys() {
-    let run = |every: u64| {
+fn ticks_and_sleep_do_not_change_journeys() {
+    let run = |every: u64, awake: usize| {
         let mut random = Random(99);
         let mut space = Space::default();
         let mut assembler = Assembler::new(Limits {
             age_ns: 20_000_000,
             hold_ns: 10_000_000,
+            awake,
             ..Limits::default()
         });
         let mut out = Vec::new();
@@ -235,15 +241,17 @@ fn ticks_do_not_change_journeys() {
         out.extend(std::iter::from_fn(|| assembler.pop()));
         out
     };
-    let often = run(1);
+    let often = run(1, usize::MAX);
     assert!(often.len() > 100);
-    assert_eq!(often, run(37));
-    assert_eq!(often, run(1_000_000));
+    for awake in [0, 3, usize::MAX] {
+        assert_eq!(often, run(37, awake));
+        assert_eq!(often, run(1_000_000, awake));
+    }
 }
 
 /// What one open journey costs: see the bound in the project's tests of memory.
 #[test]
 fn an_open_journey_is_small() {
-    assert_eq!(size_of::<Open>(), 296);
+    assert_eq!(size_of::<Open>(), 272);
     assert_eq!(size_of::<Stamp>(), 16);
 }
