@@ -3,7 +3,7 @@
 
 use std::{
     cmp::Ordering,
-    fs,
+    fs::{self, File},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, SystemTime},
@@ -18,11 +18,12 @@ const MIRROR: &str = "http://deb.debian.org/debian";
 /// Lists younger than this are not fetched again.
 const FRESH: Duration = Duration::from_secs(24 * 3600);
 
-/// A private view of one Debian suite.
+/// A private view of one Debian suite. Nobody else has it meanwhile: apt spoils lists and archives that two use at once.
 #[derive(Debug)]
 pub struct Suite {
     name: String,
     dir: PathBuf,
+    _lock: File,
 }
 
 impl Suite {
@@ -36,12 +37,14 @@ impl Suite {
                 );
             }
         }
+        let lock = util::lock(cache, &format!("apt-{name}"))?;
         let dir = cache.join("apt").join(name);
         fs::create_dir_all(dir.join("lists/partial"))?;
         fs::create_dir_all(dir.join("archives/partial"))?;
         let suite = Self {
             name: name.into(),
             dir,
+            _lock: lock,
         };
         fs::write(suite.dir.join("status"), "")?;
         fs::write(suite.dir.join("sources.list"), source_line(name))?;
@@ -50,7 +53,7 @@ impl Suite {
             .and_then(|m| m.modified())
             .ok()
             .and_then(|t| SystemTime::now().duration_since(t).ok());
-        if age.is_none_or(|age| age > FRESH) {
+        if age.is_none_or(|age| age > FRESH) || !suite.has_lists()? {
             say(format!(
                 "fetching the package lists of Debian {name} (kept in the cache)"
             ));
@@ -58,9 +61,21 @@ impl Suite {
                 .apt("apt-get")
                 .args(["-qq", "--error-on=any", "update"]))
             .with_context(|| format!("Debian {name} cannot be reached"))?;
+            if !suite.has_lists()? {
+                bail!("apt-get fetched no package lists of Debian {name}");
+            }
             fs::write(stamp, "")?;
         }
         Ok(suite)
+    }
+
+    fn has_lists(&self) -> Result<bool> {
+        for entry in fs::read_dir(self.dir.join("lists"))? {
+            if entry?.file_name().to_string_lossy().contains("_Packages") {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The newest package whose name matches the pattern, and its version.
