@@ -64,8 +64,8 @@ trait Tape {
 
     /// A list's length, and what is new in it is `blank`.
     fn list<T: Clone>(&mut self, list: &mut Vec<T>, blank: T) {
-        let count = self.short(list.len() as u16);
-        list.resize(count.into(), blank);
+        let count = self.int(list.len() as u32);
+        list.resize(count as usize, blank);
     }
 }
 

@@ -4,11 +4,53 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+
 /// A map by kernel address. Its order of iteration means nothing and is never used.
 pub(super) type ByAddress<K, V> = HashMap<K, V, BuildHasherDefault<AddressHasher>>;
 
-/// An address' hash.
-pub(super) fn hash(address: u64) -> u64 {
+/// Slots by an address that is in them, so that none is kept twice: `of` says it of a slot.
+#[derive(Default, Debug)]
+pub(super) struct Slots(HashTable<u32>);
+
+impl Slots {
+    pub(super) fn find(&self, address: u64, of: impl Fn(u32) -> u64) -> Option<u32> {
+        let is = |&slot: &u32| of(slot) == address;
+        self.0.find(hash(address), is).copied()
+    }
+
+    /// Makes `slot` the one that has its address, in place of another one.
+    pub(super) fn put(&mut self, slot: u32, address: u64, of: impl Fn(u32) -> u64) {
+        match self.entry(address, of) {
+            Entry::Occupied(mut before) => *before.get_mut() = slot,
+            Entry::Vacant(free) => {
+                free.insert(slot);
+            }
+        }
+    }
+
+    /// Removes an address, if `slot` has it.
+    pub(super) fn remove(&mut self, slot: u32, address: u64, of: impl Fn(u32) -> u64) {
+        if let Entry::Occupied(known) = self.entry(address, of)
+            && *known.get() == slot
+        {
+            known.remove();
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn entry(&mut self, address: u64, of: impl Fn(u32) -> u64) -> Entry<'_, u32> {
+        let is = |&slot: &u32| of(slot) == address;
+        self.0.entry(hash(address), is, |&slot| hash(of(slot)))
+    }
+}
+
+fn hash(address: u64) -> u64 {
     let mut hasher = AddressHasher::default();
     hasher.write_u64(address);
     hasher.finish()

@@ -10,6 +10,7 @@
 //! 5. `stages` makes legs and stages of the stamps, and [`assembler`] gives the journey out.
 mod asleep;
 pub mod assembler;
+mod awake;
 mod connections;
 pub mod flow;
 mod gap;

@@ -2,17 +2,20 @@
 
 use super::{Assembler, DROP_NS};
 use crate::decode::DropRecord;
+use crate::journey::awake::Part;
 use crate::journey::model::{Drop, Journey, Outcome, Unfinished};
 use crate::journey::names::Names;
 use crate::journey::open::{Open, State};
 use crate::journey::outcome;
 use crate::journey::point::Point;
-use crate::journey::slab::{Part, Ref};
+use crate::journey::slab::Ref;
 use crate::journey::stages::{self, Builder};
 use std::mem::take;
 
-/// What lingered was not heard of for long, and no cache has it: so those that are given out after this one are read ahead.
-const READ_AHEAD: [(usize, Part); 3] = [(12, Part::Slot), (8, Part::Journey), (4, Part::Stamps)];
+/// What lingered was not heard of for long, and no cache has it: so those that come after this one are read ahead, a part
+/// that says where another lies before it.
+const READ_AHEAD: [(usize, Option<Part>); 3] =
+    [(12, None), (8, Some(Part::Itself)), (4, Some(Part::Stamps))];
 
 impl Assembler {
     /// Its address belongs to another packet now.
