@@ -9,7 +9,7 @@
 //! segment (10 stamps, a packet each 3 µs) and read in another one (2 stamps), so many packets later.
 //! `bytes_per_open_journey` is all the
 //! memory that the assembler has when the most are open, records in the hold window and finished journeys that linger
-//! included; `peak_bytes` the most it ever had.
+//! included; `peak_bytes` the most it ever had, at the trace's end too, which is not in the time.
 #![expect(clippy::print_stdout, reason = "that is what it is for")]
 
 #[path = "../../tests/replay/stream.rs"]
@@ -118,6 +118,11 @@ fn main() -> Result<()> {
             }
         }
         let seconds = (cpu_time() - begun).as_secs_f64();
+        assembler.finish(due);
+        while let Some(journey) = assembler.pop() {
+            journeys += 1;
+            assembler.give_back(journey);
+        }
         let peak = PEAK.load(Relaxed) - before;
         let rows = latency.rows().len();
         println!(

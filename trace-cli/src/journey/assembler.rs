@@ -14,7 +14,6 @@ mod reading;
 use calls::received;
 use reading::{comes_back, own_time};
 
-use std::cmp::Reverse;
 use std::collections::VecDeque;
 
 use trace_ebpf::{Counter, SocketOp};
@@ -105,6 +104,9 @@ pub struct Assembler {
     due: u64,
     /// … and were not yet, all of them.
     ticked: bool,
+    /// When the trace ended, and what was open then.
+    ended: Option<u64>,
+    unended: Vec<Ref>,
     /// Everything older was given on.
     watermark: u64,
     /// Stream time of the last loss the kernel side told of.
@@ -136,6 +138,8 @@ impl Assembler {
             now: 0,
             due: 0,
             ticked: false,
+            ended: None,
+            unended: Vec::new(),
             watermark: 0,
             lost_at: None,
         }
@@ -210,33 +214,24 @@ impl Assembler {
         self.ticked = true;
     }
 
-    /// The trace ended: uses all records, ends all journeys and gives them out.
+    /// The trace ended: all records that are held, and then all journeys, end as they are [`pop`](Self::pop)ped.
     pub fn finish(&mut self, now: u64) {
-        while let Some(records) = self.hold.take_oldest() {
-            self.process_all(records);
-        }
-        self.ticked = false;
-        self.now = self.now.max(now.saturating_sub(self.limits.hold_ns));
-        self.expire(self.now);
-        let mut rest = self.slab.refs();
-        // The first ones first.
-        let last = self.last_id as u32;
-        rest.sort_by_key(|r| Reverse(last.wrapping_sub(r.id)));
-        for journey in rest {
-            self.end_silently(journey, Unfinished::TraceEnded);
-        }
-        while let Some((_, journey)) = self.lingering.pop_front() {
-            self.give_out(journey);
-        }
-        self.quiet.clear();
+        self.ended = Some(now);
+        self.ticked = true;
     }
 
     /// The next finished journey; `None` when all that is due was used.
     pub fn pop(&mut self) -> Option<Journey> {
-        while self.out.is_empty() && self.ticked {
-            self.advance();
+        loop {
+            if let Some(journey) = self.out.pop_front() {
+                return Some(journey);
+            }
+            if self.ticked {
+                self.advance();
+            } else if !self.end_next() {
+                return None;
+            }
         }
-        self.out.pop_front()
     }
 
     /// Takes a journey's memory back, for the next one.
@@ -266,19 +261,48 @@ impl Assembler {
 
     /// Uses the oldest records that are due. A millisecond's at a time: their journeys are taken while caches still hold them.
     fn advance(&mut self) {
-        if let Some(records) = self.hold.take(self.due) {
+        let records = match self.ended {
+            None => self.hold.take(self.due),
+            Some(_) => self.hold.take_oldest(),
+        };
+        if let Some(records) = records {
             self.process_all(records);
             let drowsy = self.now.saturating_sub(DROWSY_NS);
             self.slab.rest(drowsy, self.limits.awake);
             return;
         }
         self.ticked = false;
+        if let Some(now) = self.ended {
+            self.now = self.now.max(now.saturating_sub(self.limits.hold_ns));
+            self.expire(self.now);
+            self.unended = self.slab.refs();
+            // The last ones first: they are taken from the back.
+            let last = self.last_id as u32;
+            self.unended.sort_by_key(|r| last.wrapping_sub(r.id));
+            return;
+        }
         self.watermark = self.watermark.max(Hold::horizon(self.due));
         self.now = self.now.max(self.watermark);
         self.expire(self.now);
         self.sockets
             .expire(self.now.saturating_sub(self.limits.age_ns));
         self.sockets.sweep(|r| self.slab.has(r));
+    }
+
+    /// When the trace ended: gives out the next one of those that lingered, or else ends the oldest that is open. One by one,
+    /// since those that are asleep would need much more room awake.
+    fn end_next(&mut self) -> bool {
+        if self.ended.is_none() {
+            return false;
+        }
+        if let Some((_, journey)) = self.lingering.pop_front() {
+            self.give_out(journey);
+        } else if let Some(journey) = self.unended.pop() {
+            self.end_silently(journey, Unfinished::TraceEnded);
+        } else {
+            return false;
+        }
+        true
     }
 
     fn process_all(&mut self, mut bucket: Bucket) {

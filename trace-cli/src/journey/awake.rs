@@ -38,6 +38,12 @@ impl Awake {
         self.places.len() - self.free.len()
     }
 
+    /// The most there ever were.
+    #[cfg(test)]
+    pub(super) fn most(&self) -> usize {
+        self.places.len()
+    }
+
     /// Memory for a new journey's stamps, if there is some.
     pub(super) fn spare(&mut self) -> Option<Vec<Stamp>> {
         self.spare.pop()

@@ -140,6 +140,12 @@ impl Slab {
             && self.by_head.is_empty()
     }
 
+    /// The most that ever were awake.
+    #[cfg(test)]
+    pub(super) fn most_awake(&self) -> usize {
+        self.awake.most()
+    }
+
     /// Memory for a new journey's stamps, if there is some.
     pub(super) fn spare(&mut self) -> Option<Vec<Stamp>> {
         self.awake.spare()

@@ -1,6 +1,6 @@
 //! Properties that must hold whatever comes in.
 
-use trace_ebpf::{MAX_ENTRIES, PACKET_BYTES, SegmentHead, Tag};
+use trace_ebpf::{Hook, MAX_ENTRIES, PACKET_BYTES, SegmentHead, Tag, flags};
 
 use super::*;
 use crate::decode::{DropRecord, PollRecord, Segment, SocketRecord, Tags, tests::Random};
@@ -247,6 +247,57 @@ fn ticks_and_sleep_do_not_change_journeys() {
         assert_eq!(often, run(37, awake));
         assert_eq!(often, run(1_000_000, awake));
     }
+}
+
+/// Whoever waits for long is asleep, and at the end they wake one after the other.
+#[test]
+fn few_are_awake() {
+    const COUNT: u64 = 5_000;
+    const AWAKE: usize = 10;
+    let mut random = Random(1);
+    let mut assembler = Assembler::new(Limits {
+        awake: AWAKE,
+        ..Limits::default()
+    });
+    let hooks = [Hook::Receive, Hook::Ip, Hook::Transport, Hook::Queued];
+    let entries: Vec<u8> = hooks
+        .iter()
+        .zip(0..)
+        .flat_map(|(&hook, after)| [after, 0, 0, 0, hook as u8, 0, 0, 0])
+        .collect();
+    let tags = Tags::of(&hooks);
+    let mut time = 1_000_000_000;
+    for skb in 1..=COUNT {
+        let head = SegmentHead {
+            flags: flags::PACKET,
+            protocol: 0x0800,
+            skb,
+            t0: time,
+            netns: 1,
+            ifindex: 2,
+            ..SegmentHead::default()
+        };
+        let mut packet = headers(&mut random);
+        packet[9] = 17;
+        let segment = Segment::new(&head, tags, &packet, &entries);
+        assembler.push(Record::Segment(segment));
+        assembler.tick(time);
+        assert_eq!(assembler.pop(), None);
+        time += 100_000;
+    }
+    assert!(assembler.open_journeys() > 3_000);
+    assembler.finish(time);
+    let all: Vec<_> = std::iter::from_fn(|| assembler.pop()).collect();
+    assert_eq!(all.len() as u64, COUNT);
+    assert!(all.is_sorted_by_key(|journey| journey.id));
+    for journey in &all {
+        check(journey);
+        assert_eq!(journey.stages.len(), 3);
+    }
+    // Those of which something was heard in the last milliseconds.
+    let most = assembler.slab.most_awake();
+    assert!(most < AWAKE + 100, "{most} were awake");
+    assert!(assembler.slab.is_empty());
 }
 
 /// What one open journey costs: see the bound in the project's tests of memory.
