@@ -5,7 +5,7 @@
 //!
 //! 1. `reorder` holds every record until no older one can come, and gives them on in order of time.
 //! 2. `identity` says whether a stamp continues the journey that has its sk_buff's address.
-//! 3. `open` keeps it; `sockets`, `polls` and `links` join what other records know.
+//! 3. `open` takes it, which `slab` keeps (`awake`, or `asleep` as bytes); `sockets`, `polls` and `links` join what other records know.
 //! 4. `outcome` says how the journey ended.
 //! 5. `stages` makes legs and stages of the stamps, and [`assembler`] gives the journey out.
 mod asleep;
