@@ -83,11 +83,9 @@ struct Reader<'a>(&'a [u8]);
 
 impl Tape for Reader<'_> {
     fn raw<const N: usize>(&mut self, _: [u8; N]) -> [u8; N] {
-        let Some((&value, rest)) = self.0.split_first_chunk() else {
-            return [0; N];
-        };
+        let (value, rest) = self.0.split_first_chunk().unwrap_or((&[0; N], &[]));
         self.0 = rest;
-        value
+        *value
     }
 }
 
@@ -356,3 +354,6 @@ fn extra(tape: &mut impl Tape, extra: &mut Extra) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
