@@ -270,7 +270,10 @@ impl Assembler {
                 .as_ref()
                 .is_none_or(|e| e.polls.iter().all(|p| p.0 != leg))
         {
-            open.extra().polls.push((leg, poll));
+            let polls = &mut open.extra().polls;
+            // One for each leg, and few legs: no room for four.
+            polls.reserve_exact(1);
+            polls.push((leg, poll));
         }
     }
 }
