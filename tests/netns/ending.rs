@@ -189,6 +189,8 @@ fn a_full_disk_is_an_error_that_names_the_file() -> Result<(), LabError> {
     let deadline = Instant::now() + patience(20);
     while tracer.is_running() && Instant::now() < deadline {
         flow.deliver(500, 100)?;
+        // No faster than it is used: at its end the tool uses up what lies in the rings.
+        thread::sleep(Duration::from_millis(100));
     }
     let (status, output, complaints) = tracer.wait(patience(1));
     assert_eq!(status.code(), Some(1), "{complaints}");
