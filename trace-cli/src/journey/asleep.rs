@@ -49,10 +49,6 @@ trait Tape {
         u64::from_ne_bytes(self.raw(value.to_ne_bytes()))
     }
 
-    fn point(&mut self, value: Point) -> Point {
-        Point::from_repr(self.byte(value as u8)).unwrap_or(value)
-    }
-
     /// So many flags as a `u16` has bits.
     fn flags<const N: usize>(&mut self, flags: [&mut bool; N]) {
         let bits = (0..).zip(&flags).map(|(i, flag)| u16::from(**flag) << i);
@@ -162,7 +158,7 @@ fn whole(tape: &mut impl Tape, open: &mut Open) {
         *last = usual;
     } else if tape.byte(last.is_some().into()) != 0 {
         let (point, time, cpu) = last.get_or_insert((Point::Gro, 0, 0));
-        *point = tape.point(*point);
+        *point = Point::from_repr(tape.byte(*point as u8)).unwrap_or(*point);
         *time = tape.long(*time);
         *cpu = tape.short(*cpu);
     }

@@ -12,9 +12,9 @@ pub(super) type ByAddress<K, V> = HashMap<K, V, BuildHasherDefault<AddressHasher
 
 /// Slots by an address that is in them, so that none is kept twice: `of` says it of a slot.
 #[derive(Default, Debug)]
-pub(super) struct Slots(HashTable<u32>);
+pub(super) struct SlotsByAddress(HashTable<u32>);
 
-impl Slots {
+impl SlotsByAddress {
     pub(super) fn find(&self, address: u64, of: impl Fn(u32) -> u64) -> Option<u32> {
         let is = |&slot: &u32| of(slot) == address;
         self.0.find(hash(address), is).copied()

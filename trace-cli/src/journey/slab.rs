@@ -6,7 +6,7 @@
 
 use super::asleep;
 use super::awake::{Awake, NOWHERE, Part};
-use super::hash::Slots;
+use super::hash::SlotsByAddress;
 use super::model::JourneyId;
 use super::open::{Open, Side, Stamp};
 
@@ -44,9 +44,9 @@ pub(super) struct Slab {
     slots: Vec<Slot>,
     free: Vec<u32>,
     /// The journey that has an sk_buff's address, or had it last.
-    by_skb: Slots,
+    by_skb: SlotsByAddress,
     /// The first one that is open of those whose data begins at an address, or was.
-    by_head: Slots,
+    by_head: SlotsByAddress,
     awake: Awake,
     oldest: u32,
     newest: u32,
@@ -61,8 +61,8 @@ impl Default for Slab {
         Self {
             slots: Vec::new(),
             free: Vec::new(),
-            by_skb: Slots::default(),
-            by_head: Slots::default(),
+            by_skb: SlotsByAddress::default(),
+            by_head: SlotsByAddress::default(),
             awake: Awake::default(),
             oldest: NONE,
             newest: NONE,
