@@ -1,6 +1,8 @@
-//! Which `recv()` read which packet, and when, against our own clock; and that on one CPU it mostly costs no record of its own.
+//! Which `recv()` read which packet, and when, against our own clock, also where other packets are in the same queue; and that on one
+//! CPU it mostly costs no record of its own.
 
 use std::{
+    collections::BTreeMap,
     io::{Read as _, Write as _},
     path::Path,
     thread,
@@ -11,7 +13,10 @@ use pktjourney::{
     kernel::clock::monotonic_ns,
     lab::{
         Addresses, LabError, Pair,
-        traffic::{tcp::Service, udp::Flow},
+        traffic::{
+            tcp::Service,
+            udp::{self, Flow},
+        },
     },
     source::{item::Item, recording::Reader},
 };
@@ -128,6 +133,89 @@ fn each_packet_ends_in_the_call_that_read_it() -> Result<(), LabError> {
             records * 2 <= calls,
             "{records} records of {calls} calls that segments could tell of"
         );
+    }
+    Ok(())
+}
+
+/// Datagrams that were queued before the trace are read before those that were queued since: whose `recv()` is whose?
+#[test]
+fn what_stood_in_the_queue_before_is_not_taken_for_ours() -> Result<(), LabError> {
+    const BEFORE: u64 = 5;
+    let pair = Pair::new(Addresses::unique())?;
+    for (source, to) in [pair.v4(), pair.v6()] {
+        let flow = Flow::open(&pair.a, source, &pair.b, to)?;
+        let send = || flow.sender.send(&[7; 100]).map_err(LabError::io(WHAT));
+        for _ in 0..BEFORE {
+            send()?;
+        }
+        let tracer = Tracer::start(&[&pair.a, &pair.b], &[&format!("host {to}")]);
+        let (mut calls, mut buffer) = (Vec::new(), [0; 100]);
+        for _ in 0..BURST {
+            send()?;
+            calls.push(timed(|| flow.receiver.recv(&mut buffer).map(|_| ()))?);
+        }
+        for _ in 0..BEFORE {
+            calls.push(timed(|| flow.receiver.recv(&mut buffer).map(|_| ()))?);
+        }
+        let trace = tracer.finish();
+        let ours = trace.to(to, flow.port()?);
+        assert_read_by(ours, &calls[BEFORE as usize..], &trace.summary());
+    }
+    Ok(())
+}
+
+/// Several flows to one socket, of which the sample follows some.
+#[test]
+fn what_others_sent_to_the_same_socket_is_not_taken_for_ours() -> Result<(), LabError> {
+    let pair = Pair::new(Addresses::unique())?;
+    for (source, to) in [pair.v4(), pair.v6()] {
+        let first = Flow::open(&pair.a, source, &pair.b, to)?;
+        let address = first.receiver.local_addr().map_err(LabError::io(WHAT))?;
+        let mut senders = vec![first.sender];
+        for _ in 1..BURST {
+            let sender = udp::socket(&pair.a, source)?;
+            sender.connect(address).map_err(LabError::io(WHAT))?;
+            senders.push(sender);
+        }
+        let tracer = Tracer::start(
+            &[&pair.a, &pair.b],
+            &["--sample", "1/2", &format!("host {to}")],
+        );
+        let mut calls: BTreeMap<u16, Vec<Call>> = BTreeMap::new();
+        let mut buffer = [0; 100];
+        for round in 0..some(50) as usize {
+            // sometimes the queue is emptied in between, sometimes not
+            let mut waiting = Vec::new();
+            for sender in &senders {
+                sender.send(&[7; 100]).map_err(LabError::io(WHAT))?;
+                let from = sender.local_addr().map_err(LabError::io(WHAT))?.port();
+                waiting.push(from);
+                if round % 2 == 0 || waiting.len() > round % 5 {
+                    let call = timed(|| first.receiver.recv(&mut buffer).map(|_| ()))?;
+                    calls.entry(waiting.remove(0)).or_default().push(call);
+                }
+            }
+            for from in waiting {
+                let call = timed(|| first.receiver.recv(&mut buffer).map(|_| ()))?;
+                calls.entry(from).or_default().push(call);
+            }
+        }
+        let trace = tracer.finish();
+        let ours = trace.to(to, address.port());
+        let mut followed: BTreeMap<u16, Vec<&Journey>> = BTreeMap::new();
+        for journey in ours {
+            let (from, _) = journey.ports().expect("ports");
+            followed.entry(from).or_default().push(journey);
+        }
+        assert!(
+            !followed.is_empty() && followed.len() < senders.len(),
+            "{} of {} flows",
+            followed.len(),
+            senders.len()
+        );
+        for (from, packets) in followed {
+            assert_read_by(packets, &calls[&from], &trace.summary());
+        }
     }
     Ok(())
 }

@@ -144,7 +144,7 @@ pub struct DropSpec {
 #[derive(Deserialize, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct SocketSpec {
-    /// `send`, `receive`, `receive_end`, `retransmit`, `datagram`.
+    /// `send`, `receive`, `receive_end`, `retransmit`, `datagram`, `datagram_at`, `datagram_before`.
     pub op: String,
     #[serde(default)]
     pub cpu: u16,

@@ -129,6 +129,8 @@ pub fn bytes(scenario: &Scenario, step: &Step) -> Vec<u8> {
             "receive_end" => 3,
             "retransmit" => 4,
             "datagram" => 5,
+            "datagram_at" => 6,
+            "datagram_before" => 7,
             other => panic!("no socket operation {other}"),
         };
         put(&mut out, &[Kind::Socket as u8, op, 0, 0]);

@@ -58,7 +58,7 @@ pub struct SocketRecord {
     pub op: SocketOp,
     /// CPU of the call's end.
     pub cpu: u16,
-    /// CLOCK_MONOTONIC, ns.
+    /// CLOCK_MONOTONIC, ns; or an address, as the operation says.
     pub start: u64,
     /// CLOCK_MONOTONIC, ns; `None` when not known (yet).
     pub end: Option<u64>,
@@ -216,6 +216,8 @@ fn socket(fields: Fields<'_>) -> Result<SocketRecord, DecodeError> {
         3 => SocketOp::ReceiveEnd,
         4 => SocketOp::Retransmit,
         5 => SocketOp::Datagram,
+        6 => SocketOp::DatagramAt,
+        7 => SocketOp::DatagramBefore,
         other => return Err(DecodeError::UnknownTag(other)),
     };
     let end = fields.u64(16);

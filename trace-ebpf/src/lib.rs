@@ -25,8 +25,8 @@ pub mod sample;
 /// Changes whenever a byte of any record changes its meaning. Recordings carry it.
 ///
 /// 2: [`Tag::PollEnd`]; up to 40 entries. 3: [`Tag::Returned`]; [`SegmentHead::cut`]. 4: [`Tag::Received`]; no more
-/// [`SocketOp::ReceiveEnd`].
-pub const WIRE_VERSION: u32 = 4;
+/// [`SocketOp::ReceiveEnd`]. 5: [`SocketOp::DatagramAt`], [`SocketOp::DatagramBefore`].
+pub const WIRE_VERSION: u32 = 5;
 /// Records of this version mean today what they meant then.
 pub const OLDEST_WIRE_VERSION: u32 = 1;
 
@@ -298,6 +298,11 @@ pub enum SocketOp {
     Retransmit = 4,
     /// `recv()` on a datagram socket returned `len` bytes at `end`: the oldest packet in its queue.
     Datagram = 5,
+    /// The same, but it was the packet whose sk_buff's address is `start`.
+    DatagramAt = 6,
+    /// The same, but it was the packet before the one whose sk_buff's address is `start`, which is the oldest now; 0: none is
+    /// left.
+    DatagramBefore = 7,
 }
 
 /// A system call on a socket; on TCP sockets by sequence range.
@@ -314,7 +319,7 @@ pub struct SocketEvent {
     pub cpu: u16,
     /// Reserved, zero.
     pub spare: u16,
-    /// CLOCK_MONOTONIC, ns.
+    /// CLOCK_MONOTONIC, ns; or an address, as the operation says.
     pub start: u64,
     /// CLOCK_MONOTONIC, ns; 0 when not known (yet).
     pub end: u64,
@@ -443,10 +448,19 @@ pub enum Counter {
     Missed = 9,
     /// Segments that were not opened, since their flow is not in the sample.
     LeftOut = 10,
+    /// Nanoseconds in the programs since the session's start. This and those that follow are user space's own, with a budget
+    /// only, and change once a period.
+    ProgramsNs = 11,
+    /// Nanoseconds of CPU time that the process took since then.
+    OwnNs = 12,
+    /// No count: when these two were read, CLOCK_MONOTONIC, ns.
+    SpentAt = 13,
+    /// No count: one flow in so many is followed from then on.
+    OneIn = 14,
 }
 
 /// Number of [`Counter`]s.
-pub const COUNTERS: u32 = 11;
+pub const COUNTERS: u32 = 15;
 
 /// Byte offsets of kernel structure members, found by user space in the running kernel's BTF and
 /// put into read-only data before loading, so that the verifier sees constants.
@@ -497,8 +511,6 @@ pub struct Offsets {
     pub sk_net: u32,
     /// `sock.sk_protocol`
     pub sk_protocol: u32,
-    /// `sock.__sk_common.skc_state`
-    pub sk_state: u32,
     /// `tcp_sock.copied_seq`
     pub tcp_copied_seq: u32,
     /// `tcp_sock.write_seq`
@@ -515,6 +527,10 @@ pub struct Offsets {
     pub task_pid: u32,
     /// `socket.sk`
     pub socket_sk: u32,
+    /// `sock.sk_receive_queue`
+    pub sk_receive_queue: u32,
+    /// `udp_sock.reader_queue`
+    pub udp_reader_queue: u32,
     /// Bytes of an sk_buff that hold all its members above that a segment's beginning asks for; at most [`SKB_SPAN`].
     pub skb_span: u32,
 }
@@ -548,7 +564,6 @@ impl Offsets {
         sk_num: Self::ABSENT,
         sk_net: Self::ABSENT,
         sk_protocol: Self::ABSENT,
-        sk_state: Self::ABSENT,
         tcp_copied_seq: Self::ABSENT,
         tcp_write_seq: Self::ABSENT,
         tcp_cb_seq: Self::ABSENT,
@@ -557,6 +572,8 @@ impl Offsets {
         napi_dev: Self::ABSENT,
         task_pid: Self::ABSENT,
         socket_sk: Self::ABSENT,
+        sk_receive_queue: Self::ABSENT,
+        udp_reader_queue: Self::ABSENT,
         skb_span: 0,
     };
 }
@@ -592,9 +609,12 @@ pub struct Config {
     pub aarch64: u32,
     /// 1: nothing is attached at drivers; what a device of ours passes on may come next.
     pub unseen_drivers: u32,
-    /// Flows whose [`sample::flow`] is below this are followed; 0: all.
+    /// 1: only flows whose [`sample::flow`] is not above the number in the map `SAMPLE_LIMIT` are followed.
     pub sample: u32,
 }
+
+/// Places for sockets of flows that are followed, in a sample: a byte each.
+pub const FOLLOWED_SOCKETS: usize = 1 << 16;
 
 /// Where the program that counts polls finds what it reads; offsets in bytes, filled by user space.
 #[repr(C)]

@@ -12,6 +12,7 @@ mod filter;
 mod hooks;
 mod memory;
 mod packet;
+mod reading;
 mod segment;
 
 use core::ffi::c_void;

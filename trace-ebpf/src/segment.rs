@@ -19,6 +19,7 @@ use crate::{
     chosen::follow,
     maps::{BODY, Cpu, Slot, count, send},
     memory::{Memory, Pointer},
+    reading::soil,
 };
 
 mod nested;
@@ -276,6 +277,7 @@ unsafe fn flush(slot: *mut Slot) {
             count(Counter::SegmentsSent);
         } else {
             count(Counter::SegmentsLost);
+            soil((*slot).head.sk);
             if (*slot).head.flags & flags::PACKET != 0 {
                 count(Counter::BirthsLost);
             }

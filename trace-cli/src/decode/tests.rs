@@ -196,8 +196,9 @@ fn what_this_version_does_not_know_is_refused() {
     );
     assert_eq!(with(5, 2), Err(DecodeError::Cpu(0x203)));
     let mut socket = other_bytes().swap_remove(2);
-    socket[1] = 6;
-    assert_eq!(decode(&socket), Err(DecodeError::UnknownTag(6)));
+    let beyond = SocketOp::DatagramBefore as u8 + 1;
+    socket[1] = beyond;
+    assert_eq!(decode(&socket), Err(DecodeError::UnknownTag(beyond)));
     let mut deep = drop_bytes();
     deep[1] = u8::try_from(MAX_STACK).unwrap() + 1;
     assert!(decode(&deep).is_err());

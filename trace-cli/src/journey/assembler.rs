@@ -186,7 +186,10 @@ impl Assembler {
 
     fn hold_call(&mut self, call: SocketRecord) {
         let time = match call.op {
-            SocketOp::ReceiveEnd | SocketOp::Datagram => call.end.unwrap_or(call.start),
+            SocketOp::ReceiveEnd
+            | SocketOp::Datagram
+            | SocketOp::DatagramAt
+            | SocketOp::DatagramBefore => call.end.unwrap_or_default(),
             SocketOp::Send | SocketOp::Receive | SocketOp::Retransmit => call.start,
         };
         self.hold.event(time, call.cpu, Event::Socket(call));

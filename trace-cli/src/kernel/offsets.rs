@@ -68,7 +68,6 @@ const TABLE: &[Row] = &[
     row("net",             "ns.inum",                Optional, |to| &mut to.net_inum),
     row("sock",            "__sk_common.skc_family", Required, |to| &mut to.sk_family),
     row("sock",            "__sk_common.skc_num",    Required, |to| &mut to.sk_num),
-    row("sock",            "__sk_common.skc_state",  Required, |to| &mut to.sk_state),
     row("sock",            "__sk_common.skc_net.net",Optional, |to| &mut to.sk_net),
     row("sock",            "sk_protocol",            Optional, |to| &mut to.sk_protocol),
     row("tcp_sock",        "copied_seq",             Optional, |to| &mut to.tcp_copied_seq),
@@ -79,6 +78,8 @@ const TABLE: &[Row] = &[
     row("napi_struct",     "dev",                    Optional, |to| &mut to.napi_dev),
     row("task_struct",     "pid",                    Optional, |to| &mut to.task_pid),
     row("socket",          "sk",                     Optional, |to| &mut to.socket_sk),
+    row("sock",            "sk_receive_queue",       Required, |to| &mut to.sk_receive_queue),
+    row("udp_sock",        "reader_queue",           Required, |to| &mut to.udp_reader_queue),
 ];
 
 /// All fields but the two that are no offsets: `skb_cloned_shift` and `skb_span`.

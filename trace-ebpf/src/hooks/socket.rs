@@ -11,6 +11,7 @@ use crate::{
     maps::{Caller, caller, count, send},
     memory::{Memory, Pointer, Probe},
     packet,
+    reading::{Taken, soil, taken},
     segment::{
         Detail, Stamp, copied, end_read, holds, name_process, now, number, phase, queued_on, stamp,
         take_read, tell_received, thread,
@@ -183,7 +184,7 @@ fn sent(sk: *const c_void) {
 }
 
 #[inline(always)]
-fn tell(op: SocketOp, start: u64, end: u64, sk: u64, seq: u32, len: u32, pid: u32) {
+fn tell(op: SocketOp, start: u64, end: u64, sk: u64, seq: u32, len: u32, pid: u32) -> bool {
     // SAFETY: takes nothing.
     let cpu = unsafe { aya_ebpf::helpers::bpf_get_smp_processor_id() } as u16;
     let record = SocketEvent {
@@ -200,9 +201,11 @@ fn tell(op: SocketOp, start: u64, end: u64, sk: u64, seq: u32, len: u32, pid: u3
         pid,
         spare2: 0,
     };
-    if !send((&raw const record).cast(), size_of::<SocketEvent>() as u64) {
+    let sent = send((&raw const record).cast(), size_of::<SocketEvent>() as u64);
+    if !sent {
         count(Counter::RecordsLost);
     }
+    sent
 }
 
 /// `skb_copy_datagram_iovec(skb, len)`: `recv()` copies a piece.
@@ -357,7 +360,7 @@ fn received<M: Memory>(sk: *const c_void, returned: i32, flags: u64) {
             return;
         }
         if protocol == UDP {
-            received_datagram::<M>(sk, returned, flags);
+            received_datagram(sk, returned, flags);
         }
         if protocol == TCP {
             received_tcp(sk);
@@ -367,7 +370,7 @@ fn received<M: Memory>(sk: *const c_void, returned: i32, flags: u64) {
 
 /// A thread's `recv()` on a datagram socket is done.
 #[inline(always)]
-fn received_datagram<M: Memory>(sk: *const c_void, returned: i32, flags: u64) {
+fn received_datagram(sk: *const c_void, returned: i32, flags: u64) {
     let pid = thread();
     let read = take_read(pid);
     if flags & MSG_PEEK != 0 {
@@ -380,20 +383,25 @@ fn received_datagram<M: Memory>(sk: *const c_void, returned: i32, flags: u64) {
                 name_process(cpu, pid);
                 return;
             }
-            // "The oldest in its queue" says nothing where some are not followed: a connected socket has one flow.
-            const CONNECTED: u8 = 1; // TCP_ESTABLISHED
-            if config!(sample) != 0 && M::load::<u8>(sk, offset!(sk_state)) != CONNECTED {
-                return;
-            }
             let key = number(cpu, sk);
             if !followed(key) {
                 return;
             }
             name_process(cpu, pid);
             let time = now();
-            let slot = queued_on(cpu, key);
-            if slot.is_null() || !tell_received(slot, time, 0, pid) {
-                tell(SocketOp::Datagram, 0, time, key, 0, returned as u32, pid);
+            let (op, skb) = match taken(key) {
+                Taken::Oldest => {
+                    let slot = queued_on(cpu, key);
+                    if !slot.is_null() && tell_received(slot, time, 0, pid) {
+                        return;
+                    }
+                    (SocketOp::Datagram, 0)
+                }
+                Taken::At(skb) => (SocketOp::DatagramAt, skb),
+                Taken::Before(skb) => (SocketOp::DatagramBefore, skb),
+            };
+            if !tell(op, skb, time, key, 0, returned as u32, pid) {
+                soil(key);
             }
         });
     }

@@ -14,6 +14,7 @@ use crate::{
     maps::{Cpu, facts},
     memory::{Memory, Probe},
     packet::{Packet, TCP},
+    reading::soil,
     segment::{Detail, Stamp, now, number, phase, read_queued, slot_for, stamp_key, unread},
 };
 
@@ -146,10 +147,17 @@ pub fn queued<P: Probe>(probe: &P) {
             };
             let slot = slot_for(cpu, key);
             if slot.is_null() {
+                if config!(filter) != 0 || config!(sample) != 0 {
+                    soil(socket);
+                }
                 return;
             }
             // `udp_rcv` has pulled out the ports
-            if unread(slot) && read_queued(cpu, slot) != 0 || !destined::<P::Memory>(slot, sk) {
+            if unread(slot) && read_queued(cpu, slot) != 0 {
+                soil(socket);
+                return;
+            }
+            if !destined::<P::Memory>(slot, sk) {
                 return;
             }
             let stamped = stamp_key::<P::Memory>(

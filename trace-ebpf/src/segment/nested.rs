@@ -13,6 +13,7 @@ use crate::{
     chosen::chosen,
     maps::{Cpu, count, facts, send},
     memory::{Memory, Pointer},
+    reading::soil,
 };
 
 /// A hook that interrupted another one: its stamp goes straight to the ring, alone, with the poll it happened
@@ -102,6 +103,7 @@ pub unsafe fn nested<M: Memory>(skb: *const c_void, hook: u32, detail: &Detail, 
             count(Counter::SegmentsSent);
         } else {
             count(Counter::SegmentsLost);
+            soil(detail.sk);
         }
     }
 }

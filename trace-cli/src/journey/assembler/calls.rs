@@ -135,33 +135,8 @@ impl Assembler {
                 self.reads_returned(record);
             }
             SocketOp::ReceiveEnd => self.reads_returned(record),
-            SocketOp::Datagram => {
-                let Some(end) = record.end else { return };
-                if let Some(journey) = self.sockets.was_copied(record.pid, end) {
-                    self.copied_datagram(journey, end, record.cpu);
-                    return;
-                }
-                let slab = &mut self.slab;
-                let fits = |r| {
-                    let Some(open) = slab.get_mut(r) else {
-                        return Fit::Gone;
-                    };
-                    match open.outcome() {
-                        None | Some(Outcome::Delivered) if open.receiver_free() => {}
-                        _ => return Fit::Gone,
-                    }
-                    // Copied with a stamp: another thread's, its own record follows.
-                    if open.seen.has(Point::Copy) {
-                        return Fit::Gone;
-                    }
-                    match open.readable_since() {
-                        Some(time) if time <= end => Fit::This,
-                        _ => Fit::NotYet,
-                    }
-                };
-                if let Some(journey) = self.sockets.read_datagram(record.sk, fits) {
-                    self.read_datagram(journey, end, record);
-                }
+            SocketOp::Datagram | SocketOp::DatagramAt | SocketOp::DatagramBefore => {
+                self.datagram(record);
             }
             SocketOp::Retransmit => {
                 let last = self.sockets.transmitted(record.sk, record.seq);
@@ -169,6 +144,44 @@ impl Assembler {
                     open.retransmitted = true;
                 }
             }
+        }
+    }
+
+    /// `recv()` returned with a datagram.
+    fn datagram(&mut self, record: &SocketRecord) {
+        let Some(end) = record.end else { return };
+        if let Some(journey) = self.sockets.was_copied(record.pid, end) {
+            self.copied_datagram(journey, end, record.cpu);
+            return;
+        }
+        let named = self.slab.of_skb(record.start);
+        let slab = &mut self.slab;
+        let fits = |r| {
+            let Some(open) = slab.get_mut(r) else {
+                return Fit::Gone;
+            };
+            match open.outcome() {
+                None | Some(Outcome::Delivered) if open.receiver_free() => {}
+                _ => return Fit::Gone,
+            }
+            // Copied with a stamp: another thread's, its own record follows.
+            if open.seen.has(Point::Copy) {
+                return Fit::Gone;
+            }
+            match open.readable_since() {
+                Some(time) if time <= end => Fit::This,
+                _ => Fit::NotYet,
+            }
+        };
+        let sk = record.sk;
+        let read = match (record.op, record.start) {
+            (SocketOp::DatagramAt, _) => self.sockets.read_datagram_at(sk, named, fits),
+            (SocketOp::DatagramBefore, 0) => self.sockets.read_last_datagram(sk, fits),
+            (SocketOp::DatagramBefore, _) => self.sockets.read_datagram_before(sk, named, fits),
+            _ => self.sockets.read_datagram(sk, fits),
+        };
+        if let Some(journey) = read {
+            self.read_datagram(journey, end, record);
         }
     }
 
