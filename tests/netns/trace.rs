@@ -17,6 +17,8 @@ pub struct Trace {
     pub journeys: Vec<Journey>,
     /// What the kernel counted by itself.
     pub meanwhile: Option<Value>,
+    /// Every warning.
+    pub warnings: Vec<Value>,
     /// The last line.
     pub end: End,
 }
@@ -100,6 +102,8 @@ pub struct End {
     #[serde(default)]
     pub losses: BTreeMap<String, u64>,
     pub sample: Option<Value>,
+    pub budget: Option<Value>,
+    pub duration_ns: u64,
 }
 
 impl Journey {
@@ -179,6 +183,11 @@ impl Trace {
             .iter()
             .find(|line| line["type"] == "meanwhile")
             .cloned();
+        let warnings = rest
+            .iter()
+            .filter(|line| line["type"] == "warning")
+            .cloned()
+            .collect();
         let journeys = rest
             .into_iter()
             .filter(|line| line["type"] == "journey")
@@ -193,6 +202,7 @@ impl Trace {
             session,
             journeys,
             meanwhile,
+            warnings,
             end,
         }
     }

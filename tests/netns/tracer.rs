@@ -185,6 +185,17 @@ impl Tracer {
         }
     }
 
+    /// The line that it has begun with.
+    pub fn session(&self) -> serde_json::Value {
+        let text = self
+            .output
+            .text
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let line = text.lines().next().expect("a session line");
+        serde_json::from_str(line).expect("JSON")
+    }
+
     /// All of its standard error, once it has ended.
     fn complaints(&self) -> String {
         let thread = self

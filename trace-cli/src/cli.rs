@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+use crate::budget::Share;
 use crate::probe::{Kinds, StageSet};
 use crate::stack::Section;
 
@@ -274,7 +275,7 @@ pub(crate) struct CaptureArgs {
 }
 
 /// How much tracing may cost.
-#[derive(Args, Debug)]
+#[derive(Args, Default, Debug)]
 pub(crate) struct CostArgs {
     /// How many stages are told apart: all, standard, few
     ///
@@ -296,6 +297,14 @@ pub(crate) struct CostArgs {
     /// parts of a packet's way may be missing.
     #[arg(long, value_name = "1/N", conflicts_with = "read", value_parser = value::sample, help_heading = "Cost")]
     pub(crate) sample: Option<NonZeroU32>,
+    /// Take at most this part of the CPU time of all CPUs together: 2%, 0.5%
+    ///
+    /// What the eBPF programs take, wherever they run, and what pktjourney itself takes are measured four times a second. When that
+    /// is more, fewer flows are followed, as with a larger N of --sample; when there is room again, more. Each change is
+    /// told, and cuts packets off that are on their way. Flows that are left out still cost a part: what that
+    /// part is depends on --stages.
+    #[arg(long, value_name = "PERCENT", conflicts_with = "read", value_parser = value::share, help_heading = "Cost")]
+    pub(crate) budget: Option<Share>,
 }
 
 /// How to look into the kernel.

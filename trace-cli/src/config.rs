@@ -7,8 +7,9 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::budget::Share;
 use crate::cli::{
-    CaptureArgs, Cli, ColorArg, CommandArgs, OutputArgs, ProbeArgs, SelectArgs, StackArgs,
+    CaptureArgs, Cli, ColorArg, CommandArgs, CostArgs, OutputArgs, ProbeArgs, SelectArgs, StackArgs,
 };
 use crate::filter::{Filter, FilterError};
 use crate::probe::{Kinds, StageSet};
@@ -112,6 +113,8 @@ pub struct Probes {
     pub stages: StageSet,
     /// One flow in so many is followed; `None`: all are.
     pub sample: Option<NonZeroU32>,
+    /// Fewer are, to keep what tracing takes under this.
+    pub budget: Option<Share>,
 }
 
 /// Which journeys count: all of these must hold.
@@ -195,21 +198,27 @@ impl Config {
                     args.select,
                     args.only_drops,
                     args.capture,
-                    probes(args.probe, args.cost.stages, args.cost.sample),
+                    probes(args.probe, args.cost),
                 )?)
             }
             CommandArgs::Latency(args) => {
-                let probes = probes(args.probe, args.cost.stages, args.cost.sample);
+                let probes = probes(args.probe, args.cost);
                 Command::Latency(capture(args.select, false, args.capture, probes)?)
             }
             CommandArgs::Drops(args) => {
                 output.stacks = !args.no_stack;
-                let probes = probes(args.probe, StageSet::All, None);
+                let probes = probes(args.probe, CostArgs::default());
                 Command::Drops(capture(args.select, true, args.capture, probes)?)
             }
-            CommandArgs::Check(args) => Command::Check(probes(args.probe, args.stages, None)),
+            CommandArgs::Check(args) => {
+                let cost = CostArgs {
+                    stages: args.stages,
+                    ..CostArgs::default()
+                };
+                Command::Check(probes(args.probe, cost))
+            }
             CommandArgs::Stack(args) => Command::Stack(stack(args)),
-            CommandArgs::Demo(args) => Command::Demo(probes(args.probe, StageSet::All, None)),
+            CommandArgs::Demo(args) => Command::Demo(probes(args.probe, CostArgs::default())),
         };
         Ok(Self {
             command,
@@ -281,15 +290,16 @@ fn default_ring() -> u32 {
     (ALL / cpus.next_power_of_two()).clamp(1 << 20, 32 << 20)
 }
 
-fn probes(args: ProbeArgs, stages: StageSet, sample: Option<NonZeroU32>) -> Probes {
+fn probes(args: ProbeArgs, cost: CostArgs) -> Probes {
     let mut kinds = args.probes;
     kinds.nf |= !args.bookends.is_empty();
     Probes {
         kinds,
         bookends: args.bookends,
         ring_bytes: args.buffer_size.unwrap_or_else(default_ring),
-        stages,
-        sample: sample.filter(|one_in| one_in.get() > 1),
+        stages: cost.stages,
+        sample: cost.sample.filter(|one_in| one_in.get() > 1),
+        budget: cost.budget,
     }
 }
 

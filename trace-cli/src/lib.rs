@@ -6,6 +6,7 @@
 //!
 //! ARCHITECTURE.md has the map and the invariants.
 pub mod aggregate;
+pub mod budget;
 pub mod cli;
 pub mod commands;
 pub mod config;

@@ -6,13 +6,14 @@
 //!
 //! What comes out depends on the items and on nothing else: so a recording gives what the live run gave.
 
-use std::{io, time::Duration};
+use std::{io, num::NonZeroU32, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use trace_ebpf::Hook;
 
 use crate::{
     aggregate::{drops::Drops, latency::Latency},
+    budget::Teller,
     config::Selection,
     decode::{Record, decode},
     dictionary::{Dictionary, Thread},
@@ -26,7 +27,7 @@ use crate::{
     place, selection,
     session::{Sample, Session},
     sink::{End, Sink, Warning},
-    source::item::Item,
+    source::item::{Counters, Item},
     stack::meanwhile::{Meanwhile, Moment},
 };
 
@@ -103,6 +104,7 @@ pub struct Pipeline<S> {
     /// What the kernel counted by itself: the first moment, and the last one after it.
     moments: (Option<Moment>, Option<Moment>),
     sample: Option<Sample>,
+    budget: Option<Teller>,
     /// When all probes were in place.
     start: u64,
     first: Option<u64>,
@@ -137,6 +139,14 @@ impl<S: Sink> Pipeline<S> {
             matched: 0,
             moments: (None, None),
             sample: preface.session.sample,
+            budget: preface.session.budget.map(|budget| {
+                let most = preface
+                    .session
+                    .sample
+                    .and_then(|sample| NonZeroU32::new(sample.one_in));
+                let most = most.unwrap_or(NonZeroU32::MIN);
+                Teller::new(budget, preface.session.start_ns, most)
+            }),
             start: preface.session.start_ns,
             first: Some(preface.session.start_ns),
             last: preface.session.start_ns,
@@ -182,6 +192,7 @@ impl<S: Sink> Pipeline<S> {
                 Ok(())
             }
             Item::Tick { now, counters } => {
+                self.tell_budget(&counters)?;
                 self.assembler.set_counters(KernelCounters(counters));
                 self.assembler.tick(now);
                 self.last = now;
@@ -193,11 +204,20 @@ impl<S: Sink> Pipeline<S> {
                 self.sink.flush()
             }
             Item::End { now, counters } => {
+                self.tell_budget(&counters)?;
                 self.assembler.set_counters(KernelCounters(counters));
                 self.assembler.finish(now);
                 self.last = now;
                 self.give()
             }
+        }
+    }
+
+    fn tell_budget(&mut self, counters: &Counters) -> io::Result<()> {
+        let budget = self.budget.as_mut();
+        match budget.and_then(|budget| budget.tick(counters)) {
+            Some(message) => self.warn("budget", message),
+            None => Ok(()),
         }
     }
 
@@ -272,18 +292,22 @@ impl<S: Sink> Pipeline<S> {
             self.sink
                 .meanwhile(&Meanwhile::between(start, end, &self.aim.selection.netns))?;
         }
+        let duration = self.last.saturating_sub(self.first.unwrap_or(self.last));
+        let budget = self.budget.map(|budget| budget.account(duration));
+        let one_in = budget.map(|budget| Sample {
+            one_in: budget.one_in,
+        });
         let lost = self.assembler.ledger().lost;
         self.ledger.lost = lost;
         self.ledger.seen += lost;
         self.sink.end(&End {
             ledger: self.ledger,
             losses: self.assembler.losses(),
-            duration: Duration::from_nanos(
-                self.last.saturating_sub(self.first.unwrap_or(self.last)),
-            ),
+            duration: Duration::from_nanos(duration),
             matched: self.matched,
-            sample: self
-                .sample
+            budget,
+            sample: one_in
+                .or(self.sample)
                 .map(|sample| (sample, self.assembler.left_out())),
         })?;
         self.sink.flush()?;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::clock::ClockOffset;
+use crate::{budget::Budget, kernel::clock::ClockOffset};
 
 /// Version of the JSON records (`docs/output.md`). A new field keeps it; a field that goes or changes its meaning
 /// raises it.
@@ -33,6 +33,9 @@ pub struct Session {
     /// Which part of the flows was followed; `None`: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sample: Option<Sample>,
+    /// What tracing might cost; `None`: whatever it took.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
     /// Which hook got which probe on this kernel.
     pub attach_plan: Vec<PlanRow>,
     /// Stages that nobody will see here.

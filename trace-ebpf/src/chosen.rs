@@ -3,15 +3,18 @@
 use core::ptr::{addr_of, read_volatile, write_volatile};
 
 use aya_ebpf::{macros::map, maps::Array};
-use trace_ebpf::sample;
+use trace_ebpf::{FOLLOWED_SOCKETS, sample};
 
 use crate::packet::Packet;
 
-/// Sockets of flows that are followed, by their address's hash: calls on others are not told of. Two sockets that share a
-/// place are told of both. A byte each: no CPU can undo another one's.
-const SOCKETS: usize = 1 << 16;
+/// [`sample::limit`] of what is followed now. User space may change it while we are at work.
 #[map]
-static FOLLOWED: Array<[u8; SOCKETS]> = Array::with_max_entries(1, 0);
+static SAMPLE_LIMIT: Array<u32> = Array::with_max_entries(1, 0);
+
+/// Sockets of flows that are followed, by their address's hash: calls on others are not told of. Two sockets that share a
+/// place are told of both. A byte each: no CPU can undo another one's. User space clears it when it follows fewer.
+#[map]
+static FOLLOWED: Array<[u8; FOLLOWED_SOCKETS]> = Array::with_max_entries(1, 0);
 
 /// Whether the packet whose first bytes these are belongs to a flow that is followed. What is no IP is of no flow.
 ///
@@ -32,12 +35,15 @@ pub unsafe fn chosen(ethertype: u16, bytes: *const u8) -> bool {
     let words = packet.address_words();
     let one = sample::end(from, words, source);
     let other = sample::end(to, words, destination);
-    sample::flow(packet.protocol(), one, other) < config!(sample)
+    let Some(limit) = SAMPLE_LIMIT.get(0) else {
+        return false;
+    };
+    sample::flow(packet.protocol(), one, other) <= *limit
 }
 
 #[inline(always)]
 fn place(socket: u64) -> usize {
-    ((socket >> 6).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as usize & (SOCKETS - 1)
+    ((socket >> 6).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as usize & (FOLLOWED_SOCKETS - 1)
 }
 
 /// The socket has a packet that is followed.

@@ -5,6 +5,8 @@
 //! port of both ends in any order. So a flow is in or out as a whole, on every CPU and in every namespace. Where NAT or a
 //! tunnel gives it other addresses it is another flow.
 
+use core::num::NonZeroU32;
+
 /// Of one end of a flow: its address in 32-bit words as they lie in the packet, one for IPv4, four for IPv6; its port in host
 /// byte order.
 #[inline(always)]
@@ -30,11 +32,7 @@ pub const fn flow(protocol: u8, one: u32, other: u32) -> u32 {
     hash ^ hash >> 16
 }
 
-/// A flow is followed if its hash is below this; 0 stands for "all are". Of `one_in` flows, one is.
-pub const fn limit(one_in: u32) -> u32 {
-    if one_in <= 1 {
-        0
-    } else {
-        ((1_u64 << 32) / one_in as u64) as u32
-    }
+/// A flow is followed if its hash is not above this: of `one_in` flows one is, and those of a larger `one_in` are among them.
+pub const fn limit(one_in: NonZeroU32) -> u32 {
+    ((1_u64 << 32) / one_in.get() as u64 - 1) as u32
 }

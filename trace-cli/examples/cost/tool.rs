@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::Read as _,
+    num::NonZeroU32,
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -123,6 +124,8 @@ fn floor(kinds: &str, stages: &str) -> Result<Loaded> {
         ring_bytes: 1 << 16,
         only_drops: false,
         stages,
+        one_in: NonZeroU32::MIN,
+        statistics: false,
         log: false,
         floor: true,
     };

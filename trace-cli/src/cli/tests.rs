@@ -39,6 +39,14 @@ fn wrong_usage_is_named() {
             "pktjourney latency --only-drops",
             "unexpected argument '--only-drops'",
         ),
+        (
+            "pktjourney trace --budget 200%",
+            "from 0.0001% to 100%, as in 2%",
+        ),
+        ("pktjourney trace --budget 0.00001%", "as in 2%"),
+        ("pktjourney trace --budget 2", "as in 2%"),
+        ("pktjourney trace -r a.pjy --budget 2%", "cannot be used"),
+        ("pktjourney drops --budget 2%", "unexpected argument"),
         ("pktjourney trace -i this-name-is-too-long", "1 to 15 bytes"),
     ] {
         let error = refuse(line).to_string();

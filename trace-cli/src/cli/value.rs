@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::probe::Kinds;
+use crate::{budget::Share, probe::Kinds};
 
 /// The kernel's IFNAMSIZ, without the final zero.
 const LONGEST_INTERFACE: usize = 15;
@@ -88,6 +88,17 @@ pub(super) fn sample(text: &str) -> Result<NonZeroU32, String> {
         .and_then(|number| number.parse::<NonZeroU32>().ok())
         .filter(|number| number.get() <= MOST)
         .ok_or_else(|| format!("must be one in so many, from 1/1 to 1/{MOST}, as in 1/100"))
+}
+
+/// A part of all CPU time: `2%`, `0.5%`.
+pub(super) fn share(text: &str) -> Result<Share, String> {
+    const WHOLE: u64 = 1_000_000;
+    text.trim()
+        .strip_suffix('%')
+        .and_then(|number| part(number.trim_end(), WHOLE / 100))
+        .filter(|millionths| (1..=WHOLE).contains(millionths))
+        .map(|millionths| Share::of(millionths, WHOLE))
+        .ok_or_else(|| "must be a part of all CPU time, from 0.0001% to 100%, as in 2%".to_owned())
 }
 
 /// Bytes, with K, M or G for powers of 1024.

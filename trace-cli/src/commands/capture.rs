@@ -152,8 +152,8 @@ async fn live(
         log: verbose >= 2,
     })?;
     let mut recorder = Recorder::create(write, &preface)?;
-    let mut live =
-        Live::new(loaded, preface.session.start_ns).map_err(system("cannot watch the rings"))?;
+    let mut live = Live::new(loaded, preface.session.start_ns, probes.budget)
+        .map_err(system("cannot watch the rings"))?;
     let mut learner = Learner::new();
     drop_privileges().map_err(system("cannot give up privileges"))?;
     let mut pipeline = Pipeline::begin(

@@ -47,6 +47,7 @@ impl Failure {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Obstacle(obstacle) => obstacle.exit_code(),
+            Self::Load(loader::Error::Statistics(_)) => 3,
             Self::Offsets(_) | Self::Load(loader::Error::NothingAttached(_)) => 4,
             _ => 1,
         }

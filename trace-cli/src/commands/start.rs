@@ -1,12 +1,13 @@
 //! From options to attached probes, and the preface that describes them.
 
-use std::path::Path;
+use std::{num::NonZeroU32, path::Path};
 
 use rustix::system::uname;
 use trace_ebpf::Config as Programs;
 
 use super::Failure;
 use crate::{
+    budget::Budget,
     config::Probes,
     dictionary::Dictionary,
     filter::{Filter, Rewriting},
@@ -77,6 +78,8 @@ pub fn start(wanted: &Wanted<'_>) -> Result<Started, Failure> {
         ring_bytes: wanted.probes.ring_bytes,
         only_drops: wanted.report == Report::Drops,
         stages: wanted.probes.stages,
+        one_in: wanted.probes.sample.unwrap_or(NonZeroU32::MIN),
+        statistics: wanted.probes.budget.is_some(),
         log: wanted.log,
         floor: false,
     };
@@ -104,7 +107,7 @@ pub fn start(wanted: &Wanted<'_>) -> Result<Started, Failure> {
         names.insert_namespace(inode, name);
     }
     let preface = Preface {
-        session: session(wanted, &facts, clock, &loaded.plan),
+        session: session(wanted, &facts, clock, &loaded),
         names,
         stamps: loaded
             .plan
@@ -141,10 +144,7 @@ fn programs(wanted: &Wanted<'_>, btf: &Btf) -> Programs {
         recv_udp_noblock: u32::from(has_parameter(btf, "__skb_recv_udp", "noblock")),
         stacks: u32::from(wanted.stacks),
         unseen_drivers: u32::from(!wanted.probes.stages.has("start_xmit")),
-        sample: wanted
-            .probes
-            .sample
-            .map_or(0, |one_in| trace_ebpf::sample::limit(one_in.get())),
+        sample: u32::from(wanted.probes.sample.is_some() || wanted.probes.budget.is_some()),
         ..Programs::default()
     };
     if !filter.is_empty() {
@@ -191,7 +191,8 @@ fn rewriting() -> Rewriting {
     }
 }
 
-fn session(wanted: &Wanted<'_>, facts: &Facts, clock: ClockOffset, plan: &Plan) -> Session {
+fn session(wanted: &Wanted<'_>, facts: &Facts, clock: ClockOffset, loaded: &Loaded) -> Session {
+    let plan = &loaded.plan;
     Session {
         schema_version: SCHEMA_VERSION,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -204,6 +205,10 @@ fn session(wanted: &Wanted<'_>, facts: &Facts, clock: ClockOffset, plan: &Plan) 
         filter: wanted.filter_text.clone(),
         sample: wanted.probes.sample.map(|one_in| Sample {
             one_in: one_in.get(),
+        }),
+        budget: wanted.probes.budget.map(|share| Budget {
+            share,
+            cpus: loaded.cpus(),
         }),
         attach_plan: rows(plan),
         not_probed: if wanted.report == Report::Drops {

@@ -51,6 +51,11 @@ pub fn monotonic_ns() -> u64 {
     u64::try_from(now(ClockId::Monotonic)).unwrap_or(0)
 }
 
+/// CPU time that all threads of this process have taken, ns.
+pub fn process_cpu_ns() -> u64 {
+    u64::try_from(now(ClockId::ProcessCPUTime)).unwrap_or(0)
+}
+
 fn now(clock: ClockId) -> i128 {
     let Timespec { tv_sec, tv_nsec } = clock_gettime(clock);
     i128::from(tv_sec) * NS + i128::from(tv_nsec)

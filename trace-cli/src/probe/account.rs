@@ -1,21 +1,31 @@
-//! What the kernel did not run: a program that would interrupt itself is skipped, and the kernel counts that
-//! (`bpf_prog_info.recursion_misses`, Linux 5.12).
+//! What the kernel counts of our programs (`bpf_prog_info`): what it did not run of them, for a program that would interrupt
+//! itself is skipped (Linux 5.12), and the time in them, while its run statistics are on.
 
 use std::{
     collections::BTreeMap,
-    io, mem,
-    os::fd::{AsRawFd as _, BorrowedFd, OwnedFd},
+    fs, io, mem,
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
 };
 
+use aya::sys::{Stats, enable_stats};
 use aya_obj::generated::{bpf_cmd, bpf_prog_info};
 
 use crate::kernel::bpf;
 
-/// How often the kernel skipped this program; `None` where it does not count that.
+/// Of one program.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Account {
+    /// How often the kernel skipped it (`recursion_misses`); `None` where it does not count that.
+    pub missed: Option<u64>,
+    /// Nanoseconds in it while statistics were on (`run_time_ns`).
+    pub ns: u64,
+}
+
+/// The program's account.
 ///
 /// # Errors
 /// The descriptor is no program's, or the kernel refuses.
-pub fn of(program: BorrowedFd<'_>) -> io::Result<Option<u64>> {
+pub fn of(program: BorrowedFd<'_>) -> io::Result<Account> {
     /// `union bpf_attr` for BPF_OBJ_GET_INFO_BY_FD.
     #[repr(C)]
     struct Attr {
@@ -34,7 +44,25 @@ pub fn of(program: BorrowedFd<'_>) -> io::Result<Option<u64>> {
     unsafe { bpf::call(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD as u32, &mut attr)? };
     // The kernel says how much it knows.
     let known = mem::offset_of!(bpf_prog_info, recursion_misses) + size_of::<u64>();
-    Ok((attr.info_len as usize >= known).then_some(info.recursion_misses))
+    Ok(Account {
+        missed: (attr.info_len as usize >= known).then_some(info.recursion_misses),
+        ns: info.run_time_ns,
+    })
+}
+
+/// Switches the kernel's run statistics on for as long as what is given back lives; nothing is given back where they are on
+/// for everybody (`kernel.bpf_stats_enabled`).
+///
+/// # Errors
+/// CAP_SYS_ADMIN is missing.
+pub fn statistics() -> io::Result<Option<OwnedFd>> {
+    let switch = fs::read_to_string("/proc/sys/kernel/bpf_stats_enabled");
+    if switch.is_ok_and(|switch| switch.trim() == "1") {
+        return Ok(None);
+    }
+    enable_stats(Stats::RunTime)
+        .map(Some)
+        .map_err(|error| error.io_error)
 }
 
 /// Our programs, by name. A descriptor keeps its program readable after it was detached.
@@ -48,14 +76,25 @@ impl Watched {
         Ok(())
     }
 
+    fn accounts(&self) -> impl Iterator<Item = (&str, Account)> {
+        self.0
+            .iter()
+            .filter_map(|(name, program)| Some((name.as_str(), of(program.as_fd()).ok()?)))
+    }
+
     /// What each was not run for, those that missed something only.
-    pub(super) fn by_program(&self) -> BTreeMap<&str, u64> {
+    pub(super) fn missed(&self) -> BTreeMap<&str, u64> {
         let mut sum = BTreeMap::new();
-        for (name, program) in &self.0 {
-            if let Ok(Some(missed @ 1..)) = of(std::os::fd::AsFd::as_fd(program)) {
-                *sum.entry(name.as_str()).or_default() += missed;
+        for (name, account) in self.accounts() {
+            if let Some(missed @ 1..) = account.missed {
+                *sum.entry(name).or_default() += missed;
             }
         }
         sum
+    }
+
+    /// Nanoseconds in all of them.
+    pub(super) fn ns(&self) -> u64 {
+        self.accounts().map(|(_, account)| account.ns).sum()
     }
 }

@@ -18,12 +18,12 @@ use crate::kernel::switches::Switches;
 
 use super::{
     Kind, Kinds, Options, Row, StageSet, State,
+    account::Watched,
     catalogue::{CATALOGUE, Spec, Target},
-    missed::Watched,
 };
 
 /// Attaches all that the catalogue names, `options` want and this kernel takes, and says in `rows` how it went. What is given
-/// back holds the probes, and counts what the kernel does not run of them.
+/// back holds the probes, and what the kernel counts of them.
 pub(super) fn attach(
     ebpf: &mut Ebpf,
     btf: &Btf,

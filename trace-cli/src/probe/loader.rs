@@ -1,23 +1,23 @@
 //! Loads the eBPF object with its maps and has it attached; what is loaded then.
 
-use std::{collections::BTreeMap, io, os::fd::OwnedFd, thread};
+use std::{collections::BTreeMap, io, num::NonZeroU32, os::fd::OwnedFd, thread};
 
 use aya::{
     Btf, Ebpf, EbpfLoader, include_bytes_aligned,
-    maps::{ArrayOfMaps, Map, MapData, PerCpuArray, RingBuf},
+    maps::{Array, ArrayOfMaps, Map, MapData, PerCpuArray, RingBuf},
     programs::{
         Program, ProgramError, RawTracePoint, RawTracePointRunOptions, TestRun as _, links::FdLink,
     },
 };
 use aya_log::EbpfLogger;
-use trace_ebpf::{COUNTERS, Config, Hook, Offsets};
+use trace_ebpf::{COUNTERS, Config, Hook, Offsets, sample};
 
 use crate::kernel::netns;
 
 use super::{
     Kind, Kinds, Plan, Row, StageSet, State,
+    account::{self, Watched},
     attach::attach,
-    missed::Watched,
     netfilter::{Bookends, FAMILIES, HOOKS},
 };
 
@@ -52,6 +52,10 @@ pub struct Options {
     pub only_drops: bool,
     /// Attach only the hooks of this set.
     pub stages: StageSet,
+    /// One flow in so many is followed, where `config.sample` says that not all are.
+    pub one_in: NonZeroU32,
+    /// Let the kernel count the time in the programs.
+    pub statistics: bool,
     /// Let the programs log (aya-log). Otherwise the verifier removes the code.
     pub log: bool,
     /// Attach programs that only read the clock, at the same hooks: the least that any tracer costs (`cargo xtask bench`).
@@ -76,14 +80,22 @@ pub enum Error {
     /// No probe could be attached.
     #[error("this kernel accepted none of our probes; the first refusal: {0}")]
     NothingAttached(String),
+    /// The kernel does not count the time in programs for us.
+    #[error(
+        "a budget needs the kernel's run statistics of eBPF programs: CAP_SYS_ADMIN, or sysctl kernel.bpf_stats_enabled=1"
+    )]
+    Statistics(#[source] io::Error),
     /// The list of CPUs cannot be read.
     #[error("cannot read the list of CPUs")]
     Cpus(#[source] io::Error),
 }
 
 impl Error {
-    /// Whether it is the kernel that says "not permitted".
+    /// Whether it is the kernel that says "not permitted" to a map or a program.
     pub fn is_permission(&self) -> bool {
+        if let Self::Statistics(_) = self {
+            return false;
+        }
         let mut cause: Option<&dyn std::error::Error> = Some(self);
         while let Some(error) = cause {
             if let Some(error) = error.downcast_ref::<io::Error>() {
@@ -109,6 +121,9 @@ pub struct Loaded {
     links: Vec<FdLink>,
     bookends: Vec<OwnedFd>,
     watched: Watched,
+    one_in: NonZeroU32,
+    /// The kernel counts the time in programs while this lives.
+    _statistics: Option<OwnedFd>,
 }
 
 /// Loads and attaches everything that the catalogue names and this kernel takes.
@@ -136,14 +151,21 @@ pub fn load(options: &Options) -> Result<Loaded, Error> {
         .load(OBJECT)
         .map_err(|error| Error::Object(Box::new(error)))?;
 
+    set_sample(&mut ebpf, options.one_in)?;
+    let statistics = if options.statistics {
+        account::statistics().map_err(Error::Statistics)?
+    } else {
+        None
+    };
+
     let cpus = aya::util::online_cpus().map_err(|(_, error)| Error::Cpus(error))?;
     let rings = make_rings(&mut ebpf, &cpus, options.ring_bytes)?;
 
     let mut plan = Plan::default();
-    let (links, watched) = attach(&mut ebpf, &btf, options, &mut plan.rows);
+    let (links, mut watched) = attach(&mut ebpf, &btf, options, &mut plan.rows);
     load_sweeper(&mut ebpf)?;
     let bookends = if options.kinds.nf {
-        attach_bookends(options, &config, &ebpf, &mut plan.rows)
+        attach_bookends(options, &config, &ebpf, &mut plan.rows, &mut watched)
     } else {
         Vec::new()
     };
@@ -171,6 +193,8 @@ pub fn load(options: &Options) -> Result<Loaded, Error> {
         links,
         bookends,
         watched,
+        one_in: options.one_in,
+        _statistics: statistics,
     })
 }
 
@@ -217,6 +241,34 @@ fn make_rings(ebpf: &mut Ebpf, cpus: &[u32], bytes: u32) -> Result<Vec<RingBuf<M
     Ok(rings)
 }
 
+/// Of how many flows the programs follow one.
+fn set_sample(ebpf: &mut Ebpf, one_in: NonZeroU32) -> Result<(), Error> {
+    let name = "SAMPLE_LIMIT";
+    let wrong = || Error::Map(name, "the object has no such map".into());
+    let mut limit: Array<_, u32> = ebpf
+        .map_mut(name)
+        .ok_or_else(wrong)?
+        .try_into()
+        .map_err(map_error(name))?;
+    limit
+        .set(0, sample::limit(one_in), 0)
+        .map_err(map_error(name))
+}
+
+/// Forgets which sockets belong to flows that are followed: each is noted anew with its next packet.
+fn forget_sockets(ebpf: &mut Ebpf) -> Result<(), Error> {
+    let name = "FOLLOWED";
+    let wrong = || Error::Map(name, "the object has no such map".into());
+    let mut followed: Array<_, [u8; trace_ebpf::FOLLOWED_SOCKETS]> = ebpf
+        .map_mut(name)
+        .ok_or_else(wrong)?
+        .try_into()
+        .map_err(map_error(name))?;
+    followed
+        .set(0, [0; trace_ebpf::FOLLOWED_SOCKETS], 0)
+        .map_err(map_error(name))
+}
+
 fn load_sweeper(ebpf: &mut Ebpf) -> Result<(), Error> {
     let program: &mut RawTracePoint = ebpf
         .program_mut(SWEEPER)
@@ -231,6 +283,7 @@ fn attach_bookends(
     config: &Config,
     ebpf: &Ebpf,
     rows: &mut Vec<Row>,
+    watched: &mut Watched,
 ) -> Vec<OwnedFd> {
     let globals: [(&'static str, &[u8]); 3] = [
         ("OFFSETS", bytes_of(&options.offsets)),
@@ -239,6 +292,10 @@ fn attach_bookends(
     ];
     let mut held = Vec::new();
     let programs = Bookends::load(OBJECT, &globals, ebpf);
+    for (name, program) in programs.iter().flat_map(Bookends::programs) {
+        // without a descriptor of its own it is not counted, and works all the same
+        let _ = watched.add(name.to_owned(), program);
+    }
     for namespace in &options.bookends {
         for (family, family_name) in FAMILIES {
             let linked: Vec<Result<[OwnedFd; 2], String>> = match &programs {
@@ -338,7 +395,36 @@ impl Loaded {
     /// How often the kernel did not run which of our programs, since it would have interrupted itself. Those that
     /// missed nothing are left out.
     pub fn missed(&self) -> BTreeMap<&str, u64> {
-        self.watched.by_program()
+        self.watched.missed()
+    }
+
+    /// Nanoseconds in all attached programs, with [`Options::statistics`].
+    pub fn programs_ns(&self) -> u64 {
+        self.watched.ns()
+    }
+
+    /// CPUs of this machine.
+    pub fn cpus(&self) -> u32 {
+        self.cpus.len() as u32
+    }
+
+    /// One flow in so many is followed.
+    pub const fn one_in(&self) -> NonZeroU32 {
+        self.one_in
+    }
+
+    /// Follows one flow in so many from now on.
+    ///
+    /// # Errors
+    /// The kernel refuses; then it is as before.
+    pub fn follow(&mut self, one_in: NonZeroU32) -> Result<(), Error> {
+        set_sample(&mut self.ebpf, one_in)?;
+        let fewer = one_in > self.one_in;
+        self.one_in = one_in;
+        if fewer {
+            forget_sockets(&mut self.ebpf)?;
+        }
+        Ok(())
     }
 
     /// The programs' counters, summed over all CPUs, by [`trace_ebpf::Counter`].

@@ -1,11 +1,11 @@
 //! Probes: what can be hooked ([`catalogue`]), by which kind ([`kind`]), what this kernel took of it
 //! ([`plan`]), which of it is wanted ([`stage_set`]), and the code that loads and attaches ([`loader`], `attach`, `netfilter`).
 
+pub mod account;
 mod attach;
 pub mod catalogue;
 pub mod kind;
 pub mod loader;
-pub mod missed;
 mod netfilter;
 pub mod plan;
 pub mod stage_set;

@@ -5,7 +5,7 @@
 use std::{
     collections::HashSet,
     io,
-    os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
 };
 
 use aya::Ebpf;
@@ -104,6 +104,14 @@ impl Bookends {
             first: load("nf_first")?,
             last: load("nf_last")?,
         })
+    }
+
+    /// Both programs, with their names.
+    pub fn programs(&self) -> [(&'static str, BorrowedFd<'_>); 2] {
+        [
+            ("nf_first", self.first.as_fd()),
+            ("nf_last", self.last.as_fd()),
+        ]
     }
 
     /// Links both programs to one hook of the calling thread's network namespace. Closing what is

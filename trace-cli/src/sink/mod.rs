@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::aggregate::drops::DropGroup;
 use crate::aggregate::latency::{Excluded, LatencyRow};
+use crate::budget::Account;
 use crate::config::Output;
 use crate::dictionary::Dictionary;
 use crate::journey::model::{Journey, Ledger, Losses};
@@ -116,4 +117,6 @@ pub struct End {
     pub matched: u64,
     /// Which part of the flows was followed, and how many segments of others were seen and left out.
     pub sample: Option<(Sample, u64)>,
+    /// What tracing cost, where a budget was set.
+    pub budget: Option<Account>,
 }

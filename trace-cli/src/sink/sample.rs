@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use crate::budget::{Account, Budget, Share, Spent};
 use crate::dictionary::{Dictionary, Thread};
 use crate::journey::model::{
     Direction, Drop, Flow, Journey, JourneyId, Leg, Link, LinkKind, Outcome, Poll, Process, Stage,
@@ -226,6 +227,19 @@ pub fn names() -> Dictionary {
     names
 }
 
+pub fn account() -> Account {
+    Account {
+        budget: Share::of(2, 100),
+        spent: Spent {
+            programs_ns: 500_000_000,
+            own_ns: 102_400_000,
+        },
+        took: Share::of(15, 1_000),
+        one_in: 100,
+        changes: 3,
+    }
+}
+
 pub fn session() -> Session {
     let row =
         |hook: &str, kind: &str, target: &str, state, reason: Option<&str>, netns: Option<&str>| {
@@ -249,6 +263,10 @@ pub fn session() -> Session {
         command: "trace".into(),
         filter: Some("tcp".into()),
         sample: Some(Sample { one_in: 100 }),
+        budget: Some(Budget {
+            share: Share::of(2, 100),
+            cpus: 4,
+        }),
         attach_plan: vec![
             row(
                 "receive",

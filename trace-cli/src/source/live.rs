@@ -7,7 +7,12 @@ use rustix::event::epoll;
 use tokio::io::unix::AsyncFd;
 use trace_ebpf::{COUNTERS, Counter};
 
-use crate::{kernel::clock::monotonic_ns, probe::Loaded, source::item::Item};
+use crate::{
+    budget::{Governor, Share, Spent},
+    kernel::clock::{monotonic_ns, process_cpu_ns},
+    probe::Loaded,
+    source::item::Item,
+};
 
 /// While packets flow, slots are swept and rings are drained this often.
 const BUSY: Duration = Duration::from_millis(10);
@@ -29,6 +34,8 @@ const RECORD_HEAD: usize = 8;
 
 /// The kernel is asked this often what it did not run: one system call for each program.
 const ASK_NS: u64 = 1_000_000_000;
+/// … and this often what a trace with a budget has taken.
+const PERIOD_NS: u64 = 250_000_000;
 
 /// Attached probes and their rings.
 pub struct Live {
@@ -41,11 +48,23 @@ pub struct Live {
     /// What the kernel did not run our programs for, and when it was asked.
     missed: u64,
     asked: u64,
+    spending: Option<Spending>,
+}
+
+/// What a trace with a budget has taken.
+struct Spending {
+    governor: Governor,
+    /// In the programs and in this process when it began: not in the account.
+    before: Spent,
+    /// Since then, when it was asked last, and when that was.
+    spent: Spent,
+    at: u64,
 }
 
 impl Live {
-    /// Takes over probes that were all attached at `start`, CLOCK_MONOTONIC ns. Needs a tokio runtime with I/O.
-    pub fn new(loaded: Loaded, start: u64) -> io::Result<Self> {
+    /// Takes over probes that were all attached at `start`, CLOCK_MONOTONIC ns, and keeps what they take under the budget. Needs
+    /// a tokio runtime with I/O.
+    pub fn new(loaded: Loaded, start: u64, budget: Option<Share>) -> io::Result<Self> {
         let late = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         for (index, ring) in loaded.rings.iter().enumerate() {
             // SAFETY: the descriptor lives as long as the ring, which `loaded` keeps.
@@ -53,8 +72,10 @@ impl Live {
             let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
             epoll::add(&late, ring, epoll::EventData::new_u64(index as u64), flags)?;
         }
+        let spending = budget.map(|share| Spending::new(share, &loaded));
         Ok(Self {
             loaded,
+            spending,
             // SAFETY: the descriptor is owned by this AsyncFd and never replaced.
             late: unsafe { AsyncFd::register_with_interest(late, tokio::io::Interest::READABLE) }?,
             last_record: 0,
@@ -98,10 +119,8 @@ impl Live {
         if now.saturating_sub(self.asked) >= ASK_NS {
             self.ask(now);
         }
-        each(Item::Tick {
-            now: self.swept,
-            counters: self.counters(),
-        })
+        self.settle(&mut each)?;
+        each(self.tick())
     }
 
     /// Detaches everything: no more packets are seen.
@@ -121,6 +140,9 @@ impl Live {
         let now = monotonic_ns();
         self.drain(now, &mut each)?;
         self.ask(now);
+        if let Some(spending) = &mut self.spending {
+            spending.ask(now, &self.loaded);
+        }
         let mut counters = self.counters();
         counters[Counter::SegmentsLost as usize] += unsent(&counters);
         each(Item::End { now, counters })
@@ -132,13 +154,15 @@ impl Live {
         now: u64,
         each: &mut impl FnMut(Item<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let rings = &mut self.loaded.rings;
-        let last = &mut self.last_record;
-        by_turns(rings.len(), self.loaded.ring_bytes as usize, |ring| {
+        let (rings, bytes) = (self.loaded.rings.len(), self.loaded.ring_bytes as usize);
+        by_turns(rings, bytes, |ring| {
+            // a turn under a load that is too high is longer than a period
+            self.settle(each)?;
+            let rings = &mut self.loaded.rings;
             let Some(record) = rings.get_mut(ring).and_then(RingBuf::next) else {
                 return Ok(None);
             };
-            *last = now;
+            self.last_record = now;
             each(Item::Record(&record))?;
             Ok(Some(record.len()))
         })
@@ -149,16 +173,76 @@ impl Live {
         self.asked = now;
     }
 
+    /// At the end of a period of a trace with a budget: what it took decides how many flows are followed in the next.
+    fn settle<E>(&mut self, each: &mut impl FnMut(Item<'_>) -> Result<(), E>) -> Result<(), E> {
+        let Some(spending) = &mut self.spending else {
+            return Ok(());
+        };
+        let now = monotonic_ns();
+        if now.saturating_sub(spending.at) < PERIOD_NS {
+            return Ok(());
+        }
+        let took = spending.ask(now, &self.loaded);
+        let one_in = self.loaded.one_in();
+        let next = spending.governor.next(took, one_in);
+        if next != one_in {
+            // what the kernel refuses is not told either: `one_in` is what it took
+            let _ = self.loaded.follow(next);
+        }
+        each(self.tick())
+    }
+
+    fn tick(&self) -> Item<'static> {
+        Item::Tick {
+            now: self.swept,
+            counters: self.counters(),
+        }
+    }
+
     /// The kernel side's counters, summed over all CPUs.
     pub fn counters(&self) -> [u64; COUNTERS as usize] {
         let mut counters = self.loaded.counters();
         counters[Counter::Missed as usize] += self.missed;
+        if let Some(Spending { spent, at, .. }) = self.spending {
+            counters[Counter::ProgramsNs as usize] = spent.programs_ns;
+            counters[Counter::OwnNs as usize] = spent.own_ns;
+            counters[Counter::SpentAt as usize] = at;
+            counters[Counter::OneIn as usize] = u64::from(self.loaded.one_in().get());
+        }
         counters
     }
 
     /// How often the kernel did not run which of our programs; those that missed nothing are left out.
     pub fn missed(&self) -> BTreeMap<&str, u64> {
         self.loaded.missed()
+    }
+}
+
+impl Spending {
+    fn new(share: Share, loaded: &Loaded) -> Self {
+        Self {
+            governor: Governor::new(share, loaded.one_in()),
+            before: taken(loaded),
+            spent: Spent::default(),
+            at: monotonic_ns(),
+        }
+    }
+
+    /// Looks what was taken until now; gives what share of the CPUs' time that is since it looked last.
+    fn ask(&mut self, now: u64, loaded: &Loaded) -> Share {
+        let last = (self.spent, self.at);
+        self.spent = taken(loaded).since(self.before);
+        self.at = now;
+        let passed = now.saturating_sub(last.1);
+        self.spent.since(last.0).share(passed, loaded.cpus())
+    }
+}
+
+/// What the programs and this process have taken ever.
+fn taken(loaded: &Loaded) -> Spent {
+    Spent {
+        programs_ns: loaded.programs_ns(),
+        own_ns: process_cpu_ns(),
     }
 }
 

@@ -16,11 +16,19 @@ pub(super) struct SessionRecord<'a> {
     filter: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sample: Option<Sample>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    budget: Option<BudgetRecord>,
     time: String,
     start_ns: u64,
     clock: Clock,
     attach_plan: Vec<Plan<'a>>,
     not_probed: Vec<Missing<'a>>,
+}
+
+#[derive(Serialize)]
+struct BudgetRecord {
+    share: f64,
+    cpus: u32,
 }
 
 #[derive(Serialize)]
@@ -57,6 +65,10 @@ pub(super) fn record(session: &Session) -> SessionRecord<'_> {
         command: &session.command,
         filter: session.filter.as_deref(),
         sample: session.sample,
+        budget: session.budget.map(|budget| BudgetRecord {
+            share: budget.share.part(),
+            cpus: budget.cpus,
+        }),
         time: session.clock.rfc3339(session.start_ns),
         start_ns: session.start_ns,
         clock: Clock {

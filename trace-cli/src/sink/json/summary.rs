@@ -119,6 +119,8 @@ pub(super) struct EndRecord {
     #[serde(skip_serializing_if = "Option::is_none")]
     sample: Option<SampleRecord>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    budget: Option<AccountRecord>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     latency_excluded: Option<ExcludedRecord>,
 }
 
@@ -149,6 +151,15 @@ struct LossesRecord {
 struct SampleRecord {
     one_in: u32,
     segments_left_out: u64,
+}
+
+#[derive(Serialize)]
+struct AccountRecord {
+    share: f64,
+    took: f64,
+    programs_ns: u64,
+    own_ns: u64,
+    sample_changes: u32,
 }
 
 #[derive(Serialize)]
@@ -204,6 +215,13 @@ pub(super) fn end(end: &End, excluded: Option<Excluded>) -> EndRecord {
         sample: end.sample.map(|(sample, left_out)| SampleRecord {
             one_in: sample.one_in,
             segments_left_out: left_out,
+        }),
+        budget: end.budget.map(|account| AccountRecord {
+            share: account.budget.part(),
+            took: account.took.part(),
+            programs_ns: account.spent.programs_ns,
+            own_ns: account.spent.own_ns,
+            sample_changes: account.changes,
         }),
         latency_excluded: excluded.map(
             |Excluded {

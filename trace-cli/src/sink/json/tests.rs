@@ -257,6 +257,7 @@ fn everything() -> Vec<Value> {
             duration: Duration::from_secs(1),
             matched: 3,
             sample: Some((Sample { one_in: 100 }, 7)),
+            budget: Some(sample::account()),
         })
     }));
     all

@@ -23,14 +23,32 @@ pub(super) fn write(
     }
     plan::not_probed(out, not_probed, look)?;
     if let Some((sample, left_out)) = end.sample {
+        let changes = end.budget.map_or(0, |budget| budget.changes);
+        let last = match changes {
+            0 => String::new(),
+            changes => format!(
+                " at last, after {}",
+                units::counted(changes.into(), "change")
+            ),
+        };
         writeln!(
             out,
-            "one flow in {} was followed; {} of others left out",
+            "one flow in {} was followed{last}; {} of others left out",
             sample.one_in,
             units::counted(left_out, "segment")
         )?;
     }
     let ns = u64::try_from(end.duration.as_nanos()).unwrap_or(u64::MAX);
+    if let Some(account) = end.budget {
+        writeln!(
+            out,
+            "tracing took {} of the CPUs' time, of a budget of {}: {} in the kernel, {} in pktjourney",
+            account.took,
+            account.budget,
+            units::duration(account.spent.programs_ns),
+            units::duration(account.spent.own_ns),
+        )?;
+    }
     writeln!(
         out,
         "{} in {}",

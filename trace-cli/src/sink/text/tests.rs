@@ -274,6 +274,7 @@ fn the_end_has_ledger_losses_and_what_nobody_saw() {
         duration: Duration::from_millis(10_040),
         matched: 7,
         sample: Some((Sample { one_in: 100 }, 693)),
+        budget: None,
     };
     let (out, messages) = shown(PLAIN, |text| {
         text.session(&sample::session())?;
@@ -296,6 +297,25 @@ warning: 3 segments found no room on the way up (a larger --buffer-size helps)
 warning: 1 of these were the first of their packet: nothing else is known of those packets
 warning: 1 journey ended early, since too many were open (a larger --max-journeys helps)
 warning: 2 stamps could not be taken: a program of ours would have interrupted itself (-v names it)
+",
+    );
+}
+
+#[test]
+fn the_end_says_what_became_of_a_budget() {
+    let end = End {
+        sample: Some((Sample { one_in: 100 }, 693)),
+        budget: Some(sample::account()),
+        duration: Duration::from_secs(10),
+        ..End::default()
+    };
+    let (out, _) = shown(PLAIN, |text| text.end(&end));
+    assert_shows(
+        &out,
+        r"
+one flow in 100 was followed at last, after 3 changes; 693 segments of others left out
+tracing took 1.5 % of the CPUs' time, of a budget of 2 %: 500 ms in the kernel, 102 ms in pktjourney
+seen 0 = lost 0 in 10.0 s
 ",
     );
 }
