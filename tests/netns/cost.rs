@@ -314,6 +314,8 @@ fn a_budget_that_is_too_small_is_neared_by_following_fewer() -> Result<(), LabEr
     let file = folder.path().join("budget.pjy");
     let file = file.to_str().expect("UTF-8");
     let tracer = Tracer::start(&[&pair.a, &pair.b], &["--budget", "0.0001%", "-w", file]);
+    let session = tracer.session();
+    let attached = programs_ns(&session);
     let (before, after) = (flows(&pair, 20)?, flows(&pair, some(500))?);
     let stop = AtomicBool::new(false);
     let (mut trace, counted) = thread::scope(|scope| {
@@ -331,7 +333,7 @@ fn a_budget_that_is_too_small_is_neared_by_following_fewer() -> Result<(), LabEr
         sent.map_err(LabError::io(WHAT))?;
         busy.join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        let counted = programs_ns(&tracer.session());
+        let counted = programs_ns(&session) - attached;
         Ok::<_, LabError>((tracer.finish(), counted))
     })?;
 

@@ -87,6 +87,23 @@ fn rows(lines: &[Value], kind: &str, state: &str) -> Vec<(String, String)> {
 }
 
 #[test]
+fn a_budget_needs_statistics_and_says_so() {
+    let command = ["latency", "--budget", "2%", "--duration", "1s"];
+    let output = run(&command, |command| {
+        as_nobody(command, GRANTED);
+    });
+    let text = complaint(&output);
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    for words in [
+        "a budget needs the kernel's run statistics",
+        "CAP_SYS_ADMIN",
+        "kernel.bpf_stats_enabled=1",
+    ] {
+        assert!(text.contains(words), "no {words}: {text}");
+    }
+}
+
+#[test]
 fn what_is_missing_is_named_with_the_way_to_get_it() {
     let too_little = [
         (Set::empty(), "CAP_BPF and CAP_PERFMON missing"),

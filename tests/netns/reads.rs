@@ -158,7 +158,9 @@ fn what_stood_in_the_queue_before_is_not_taken_for_ours() -> Result<(), LabError
             calls.push(timed(|| flow.receiver.recv(&mut buffer).map(|_| ()))?);
         }
         let trace = tracer.finish();
-        let ours = trace.to(to, flow.port()?);
+        // of those from before, a kernel that shows the copy shows that alone
+        let mut ours = trace.to(to, flow.port()?);
+        ours.retain(|journey| journey.legs.len() == 2);
         assert_read_by(ours, &calls[BEFORE as usize..], &trace.summary());
     }
     Ok(())

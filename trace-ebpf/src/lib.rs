@@ -616,6 +616,21 @@ pub struct Config {
 /// Places for sockets of flows that are followed, in a sample: a byte each.
 pub const FOLLOWED_SOCKETS: usize = 1 << 16;
 
+/// What the kernel side knows of a datagram socket's queue.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Reading {
+    /// The socket.
+    pub sk: u64,
+    /// The sk_buff that the next `recv()` takes; 0 = not known, or none.
+    pub next: u64,
+    /// 1: user space was told of all that is in the queue.
+    pub clean: u64,
+}
+
+/// Sockets of which that is kept.
+pub const READINGS_KEPT: usize = 4096;
+
 /// Where the program that counts polls finds what it reads; offsets in bytes, filled by user space.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -671,6 +686,9 @@ unsafe impl aya::Pod for PollOffsets {}
 // SAFETY: as above.
 #[cfg(feature = "user")]
 unsafe impl aya::Pod for PollKey {}
+// SAFETY: as above.
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for Reading {}
 // SAFETY: as above.
 #[cfg(feature = "user")]
 unsafe impl aya::Pod for PollCount {}

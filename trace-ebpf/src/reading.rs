@@ -11,23 +11,14 @@
 use core::ptr::{addr_of, addr_of_mut, read_volatile, write_volatile};
 
 use aya_ebpf::{macros::map, maps::Array};
+use trace_ebpf::{READINGS_KEPT, Reading};
 
 use crate::memory::{Helper, Memory};
 
-/// What is known of one socket's queue.
-#[repr(C)]
-struct Reading {
-    sk: u64,
-    /// The sk_buff that the next `recv()` takes; 0 = not known, or none.
-    next: u64,
-    /// 1: all that is in the queue was told of.
-    clean: u64,
-}
-
-/// Sockets remembered, direct-mapped by address. One that is forgotten is as one that was never read.
-const SOCKETS: u32 = 4096;
+/// By socket, direct-mapped by address. One that is forgotten is as one that was never read; user space forgets all when it follows
+/// fewer flows, for then not every `recv()` is looked at any more.
 #[map]
-static READINGS: Array<Reading> = Array::with_max_entries(SOCKETS, 0);
+static READINGS: Array<[Reading; READINGS_KEPT]> = Array::with_max_entries(1, 0);
 
 /// What a `recv()` that returns now has taken; sk_buffs are named by their address.
 pub enum Taken {
@@ -39,7 +30,7 @@ pub enum Taken {
     Before(u64),
 }
 
-/// A `recv()` on this datagram socket returned.
+/// A `recv()` on this datagram socket returned. Asked of each one: else what stood first would be out of date.
 #[inline(always)]
 pub fn taken(sk: u64) -> Taken {
     let Some(reading) = reading(sk) else {
@@ -91,7 +82,9 @@ pub fn soil(sk: u64) {
 #[inline(always)]
 fn reading(sk: u64) -> Option<*mut Reading> {
     let spread = (sk >> 6).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    READINGS.get_ptr_mut((spread >> 40) as u32 & (SOCKETS - 1))
+    let place = (spread >> 40) as usize & (READINGS_KEPT - 1);
+    // SAFETY: the mask keeps the index inside.
+    Some(unsafe { READINGS.get_ptr_mut(0)?.cast::<Reading>().add(place) })
 }
 
 /// The datagram that will be read next, 0 if there is none: of the reader's own queue, else of the one that is filled

@@ -3,14 +3,16 @@
 use std::{collections::BTreeMap, io, num::NonZeroU32, os::fd::OwnedFd, thread};
 
 use aya::{
-    Btf, Ebpf, EbpfLoader, include_bytes_aligned,
+    Btf, Ebpf, EbpfLoader, Pod, include_bytes_aligned,
     maps::{Array, ArrayOfMaps, Map, MapData, PerCpuArray, RingBuf},
     programs::{
         Program, ProgramError, RawTracePoint, RawTracePointRunOptions, TestRun as _, links::FdLink,
     },
 };
 use aya_log::EbpfLogger;
-use trace_ebpf::{COUNTERS, Config, Hook, Offsets, sample};
+use trace_ebpf::{
+    COUNTERS, Config, FOLLOWED_SOCKETS, Hook, Offsets, READINGS_KEPT, Reading, sample,
+};
 
 use crate::kernel::netns;
 
@@ -128,6 +130,11 @@ pub struct Loaded {
 
 /// Loads and attaches everything that the catalogue names and this kernel takes.
 pub fn load(options: &Options) -> Result<Loaded, Error> {
+    let statistics = if options.statistics {
+        account::statistics().map_err(Error::Statistics)?
+    } else {
+        None
+    };
     // aya's loader reads the kernel's BTF for itself, wanted or not: 40 ms each.
     let (mut loader, btf) = thread::scope(|scope| {
         let btf = scope.spawn(Btf::from_sys_fs);
@@ -152,11 +159,6 @@ pub fn load(options: &Options) -> Result<Loaded, Error> {
         .map_err(|error| Error::Object(Box::new(error)))?;
 
     set_sample(&mut ebpf, options.one_in)?;
-    let statistics = if options.statistics {
-        account::statistics().map_err(Error::Statistics)?
-    } else {
-        None
-    };
 
     let cpus = aya::util::online_cpus().map_err(|(_, error)| Error::Cpus(error))?;
     let rings = make_rings(&mut ebpf, &cpus, options.ring_bytes)?;
@@ -243,30 +245,21 @@ fn make_rings(ebpf: &mut Ebpf, cpus: &[u32], bytes: u32) -> Result<Vec<RingBuf<M
 
 /// Of how many flows the programs follow one.
 fn set_sample(ebpf: &mut Ebpf, one_in: NonZeroU32) -> Result<(), Error> {
-    let name = "SAMPLE_LIMIT";
-    let wrong = || Error::Map(name, "the object has no such map".into());
-    let mut limit: Array<_, u32> = ebpf
-        .map_mut(name)
-        .ok_or_else(wrong)?
-        .try_into()
-        .map_err(map_error(name))?;
-    limit
-        .set(0, sample::limit(one_in), 0)
-        .map_err(map_error(name))
+    set(ebpf, "SAMPLE_LIMIT", sample::limit(one_in))
 }
 
-/// Forgets which sockets belong to flows that are followed: each is noted anew with its next packet.
+/// Forgets what is known of sockets: those whose flows are followed are noted anew with the next packet.
 fn forget_sockets(ebpf: &mut Ebpf) -> Result<(), Error> {
-    let name = "FOLLOWED";
+    set(ebpf, "FOLLOWED", [0_u8; FOLLOWED_SOCKETS])?;
+    set(ebpf, "READINGS", [Reading::default(); READINGS_KEPT])
+}
+
+/// Fills an array of one entry.
+fn set<T: Pod>(ebpf: &mut Ebpf, name: &'static str, value: T) -> Result<(), Error> {
     let wrong = || Error::Map(name, "the object has no such map".into());
-    let mut followed: Array<_, [u8; trace_ebpf::FOLLOWED_SOCKETS]> = ebpf
-        .map_mut(name)
-        .ok_or_else(wrong)?
-        .try_into()
-        .map_err(map_error(name))?;
-    followed
-        .set(0, [0; trace_ebpf::FOLLOWED_SOCKETS], 0)
-        .map_err(map_error(name))
+    let map = ebpf.map_mut(name).ok_or_else(wrong)?;
+    let mut array: Array<_, T> = map.try_into().map_err(map_error(name))?;
+    array.set(0, value, 0).map_err(map_error(name))
 }
 
 fn load_sweeper(ebpf: &mut Ebpf) -> Result<(), Error> {
@@ -343,7 +336,7 @@ fn attach_bookends(
     held
 }
 
-fn bytes_of<T: aya::Pod>(value: &T) -> &[u8] {
+fn bytes_of<T: Pod>(value: &T) -> &[u8] {
     // SAFETY: `T` is plain data without padding (aya::Pod), and lives as long as the slice.
     unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast(), size_of::<T>()) }
 }

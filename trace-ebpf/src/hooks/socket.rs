@@ -379,17 +379,18 @@ fn received_datagram(sk: *const c_void, returned: i32, flags: u64) {
     // SAFETY: `sk` is live.
     unsafe {
         alone(|cpu| {
-            if end_read(cpu, read) {
-                name_process(cpu, pid);
-                return;
-            }
+            let told = end_read(cpu, read);
             let key = number(cpu, sk);
             if !followed(key) {
                 return;
             }
             name_process(cpu, pid);
+            let taken = taken(key);
+            if told {
+                return;
+            }
             let time = now();
-            let (op, skb) = match taken(key) {
+            let (op, skb) = match taken {
                 Taken::Oldest => {
                     let slot = queued_on(cpu, key);
                     if !slot.is_null() && tell_received(slot, time, 0, pid) {
