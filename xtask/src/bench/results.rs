@@ -25,6 +25,14 @@ struct Round {
     cpu_ns: f64,
     wall_ns: f64,
     hooks: Option<Map<String, Value>>,
+    /// The same without any tool, just before.
+    beside: Option<Beside>,
+}
+
+struct Beside {
+    packets: f64,
+    cpu_ns: f64,
+    wall_ns: f64,
 }
 
 /// A program's name, its runs and its ns a packet.
@@ -65,6 +73,11 @@ impl Results {
                     cpu_ns: number(&value, "cpu_ns"),
                     wall_ns: number(&value, "wall_ns"),
                     hooks: value["hooks"].as_object().cloned(),
+                    beside: value["beside"].is_object().then(|| Beside {
+                        packets: number(&value["beside"], "packets"),
+                        cpu_ns: number(&value["beside"], "cpu_ns"),
+                        wall_ns: number(&value["beside"], "wall_ns"),
+                    }),
                 };
                 results.rounds.entry((load, tool)).or_default().push(round);
             }
@@ -132,26 +145,26 @@ impl Results {
         Value::Object(rows)
     }
 
-    /// Packets a second and CPU time a packet, each as the median of the rounds' ratios to nothing attached.
+    /// Packets a second and CPU time a packet, each as the median of the rounds' ratios to nothing attached, measured just
+    /// before. Of nothing attached, the ratio to itself says how far all this can be believed.
     pub fn rates(&self) -> String {
         self.table(&[", packets/s", ", CPU time"], |load, tool| {
-            let paired = |of: fn(&Round) -> f64| {
-                let ours = self.of(load, tool).iter().map(of);
-                let nothing = self.of(load, "nothing").iter().map(of);
+            let paired = |of: fn(&Round, &Beside) -> f64| {
+                let rounds = self.of(load, tool).iter();
                 median(
-                    ours.zip(nothing)
-                        .map(|(ours, nothing)| ours / nothing)
+                    rounds
+                        .filter_map(|r| Some(of(r, r.beside.as_ref()?)))
                         .collect(),
                 )
             };
-            let rate = |r: &Round| r.packets / r.wall_ns;
-            let cost = |r: &Round| r.cpu_ns / r.packets;
+            let rate = paired(|r, b| (r.packets / r.wall_ns) / (b.packets / b.wall_ns));
+            let cost = paired(|r, b| (r.cpu_ns / r.packets) / (b.cpu_ns / b.packets));
             if tool == "nothing" {
-                let rate = self.middle(load, tool, rate) * 1e9;
-                let cost = self.middle(load, tool, cost);
-                format!(" {rate:.0} | {cost:.0} ns |")
+                let rates = self.middle(load, tool, |r| r.packets / r.wall_ns) * 1e9;
+                let costs = self.middle(load, tool, |r| r.cpu_ns / r.packets);
+                format!(" {rates:.0} · × {rate:.2} | {costs:.0} ns · × {cost:.2} |")
             } else {
-                format!(" × {:.2} | × {:.2} |", paired(rate), paired(cost))
+                format!(" × {rate:.2} | × {cost:.2} |")
             }
         })
     }
@@ -339,6 +352,26 @@ mod tests {
             results
                 .instructions()
                 .contains("| ours | 15 · 1.50 | 15 · 1.50 |")
+        );
+    }
+
+    #[test]
+    fn rates_are_beside_nothing() {
+        let said: String = [("nothing", 100, 110), ("ours", 200, 100), ("ours", 90, 60)]
+            .map(|(tool, ns, beside)| {
+                let round = json!({
+                    "tool": tool, "load": "udp", "packets": 10, "sent_cpu_ns": ns, "cpu_ns": ns, "wall_ns": ns,
+                    "beside": {"packets": 10, "cpu_ns": beside, "wall_ns": beside},
+                });
+                format!("{round}\n")
+            })
+            .concat();
+        let rates = Results::read(&said).expect("results").rates();
+        assert!(
+            rates.ends_with(
+                "| nothing | 100000000 · × 1.10 | 10 ns · × 0.91 |\n| ours | × 0.67 | × 2.00 |\n"
+            ),
+            "{rates}"
         );
     }
 
