@@ -611,6 +611,8 @@ pub struct Config {
     pub unseen_drivers: u32,
     /// 1: only flows whose [`sample::flow`] is not above the number in the map `SAMPLE_LIMIT` are followed.
     pub sample: u32,
+    /// 1: the floor's programs leave out the clock, too.
+    pub floor_idles: u32,
 }
 
 /// Places for sockets of flows that are followed, in a sample: a byte each.

@@ -216,12 +216,15 @@ pub extern "C" fn nf_last(context: *mut c_void) -> i32 {
     1
 }
 
-/// The least that any tracer does at a hook: reads the clock and keeps it. `cargo xtask bench` compares ours with it.
+/// The least that any tracer does at a hook: reads the clock and keeps it; or nothing at all, which is what the hook alone costs.
+/// `cargo xtask bench` compares ours with it.
 macro_rules! floor {
     ($($attribute:ident($context:ty) -> $result:ty => $name:ident;)*) => {$(
         #[$attribute]
         pub fn $name(_context: $context) -> $result {
-            if let Some(kept) = maps::floor() {
+            if config!(floor_idles) == 0
+                && let Some(kept) = maps::floor()
+            {
                 // SAFETY: this CPU's own.
                 unsafe { core::ptr::write_volatile(kept, segment::now()) }
             }

@@ -32,6 +32,7 @@ pub static CONFIG: Config = Config {
     aarch64: 0,
     unseen_drivers: 0,
     sample: 0,
+    floor_idles: 0,
 };
 
 /// Volatile, so that the compiler does not fold the initial value in.

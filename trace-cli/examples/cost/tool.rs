@@ -34,6 +34,9 @@ pub struct Tool {
     /// Programs of ours that only read the clock, at the same hooks, of the probe kinds given here.
     #[serde(default)]
     pub floor: Option<String>,
+    /// … or do not even that.
+    #[serde(default)]
+    pub idles: bool,
     /// … at the hooks of this set of stages; all when empty.
     #[serde(default)]
     pub stages: String,
@@ -66,7 +69,7 @@ impl Under {
     pub fn start(tool: &Tool, pair: &Pair) -> Result<Self> {
         let begun = Instant::now();
         let running = if let Some(kinds) = &tool.floor {
-            Running::Floor(Box::new(floor(kinds, &tool.stages)?))
+            Running::Floor(Box::new(floor(kinds, &tool.stages, tool.idles)?))
         } else if tool.command.is_empty() {
             Running::Nothing
         } else {
@@ -109,7 +112,7 @@ fn ended(child: &mut Child) -> Result<bool> {
     Ok(false)
 }
 
-fn floor(kinds: &str, stages: &str) -> Result<Loaded> {
+fn floor(kinds: &str, stages: &str, idles: bool) -> Result<Loaded> {
     let kinds: Kinds = kinds.parse().map_err(anyhow::Error::msg)?;
     let stages = if stages.is_empty() {
         StageSet::All
@@ -119,7 +122,10 @@ fn floor(kinds: &str, stages: &str) -> Result<Loaded> {
     let options = probe::Options {
         kinds,
         offsets: offsets::resolve(&Btf::from_kernel()?)?,
-        config: trace_ebpf::Config::default(),
+        config: trace_ebpf::Config {
+            floor_idles: u32::from(idles),
+            ..trace_ebpf::Config::default()
+        },
         bookends: Vec::new(),
         ring_bytes: 1 << 16,
         only_drops: false,

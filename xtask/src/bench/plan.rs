@@ -147,6 +147,7 @@ pub fn only(mut plan: Value, words: &[String]) -> Value {
 pub fn instructions(kernel: &str) -> Value {
     let our = |name, words| ours("pktjourney", name, words);
     let nothing = json!({"name": "nothing"});
+    let alone = json!({"name": "hooks alone", "floor": "auto", "idles": true});
     let floor = json!({"name": "floor", "floor": "auto"});
     let floor_kprobe = json!({"name": "floor, kprobe", "floor": "kprobe"});
     let latency = our("latency", "latency --json");
@@ -182,6 +183,7 @@ pub fn instructions(kernel: &str) -> Value {
     } else {
         json!([
             nothing,
+            alone,
             floor,
             latency,
             standard,
@@ -243,10 +245,14 @@ pub fn rates(pktjourney: &Path) -> Value {
         "ring": ours(&path, "trace", "trace --json"),
         "tools": [
             {"name": "nothing"},
+            {"name": "hooks alone", "floor": "auto", "idles": true},
             {"name": "floor", "floor": "auto"},
             ours(&path, "latency", "latency --json"),
+            {"name": "hooks alone, few", "floor": "auto", "idles": true, "stages": "few"},
+            {"name": "floor, few", "floor": "auto", "stages": "few"},
             ours(&path, "latency, few", "latency --json --stages few"),
             ours(&path, "latency, left out", "latency --json --sample 1/1000000"),
+            ours(&path, "latency, few, left out", "latency --json --stages few --sample 1/1000000"),
             ours(&path, "trace", "trace --json"),
             ours(&path, "trace, no match", "trace --json icmp"),
             ours(&path, "drops", "drops --json"),
