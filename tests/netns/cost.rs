@@ -11,7 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aya::programs::loaded_programs;
+use aya::{
+    programs::loaded_programs,
+    sys::{Stats, enable_stats},
+};
 use pktjourney::lab::{
     Addresses, LabError, Pair, Router, faults,
     traffic::{tcp::Service, udp, udp::Flow},
@@ -314,6 +317,8 @@ fn a_budget_that_is_too_small_is_neared_by_following_fewer() -> Result<(), LabEr
     let file = folder.path().join("budget.pjy");
     let file = file.to_str().expect("UTF-8");
     let tracer = Tracer::start(&[&pair.a, &pair.b], &["--budget", "0.0001%", "-w", file]);
+    // the tool lets the kernel count for a part of the time, we for all of it
+    let _statistics = enable_stats(Stats::RunTime).expect("the kernel's run statistics");
     let session = tracer.session();
     let attached = programs_ns(&session);
     let (before, after) = (flows(&pair, 20)?, flows(&pair, some(500))?);
@@ -365,9 +370,8 @@ fn a_budget_that_is_too_small_is_neared_by_following_fewer() -> Result<(), LabEr
     let budget = trace.end.budget.take().expect("a budget");
     let number = |name: &str| budget[name].as_u64().unwrap_or_else(|| panic!("{budget}"));
     let programs = number("programs_ns");
-    // the kernel's own sum, read when the traffic had ended; what came after is in ours
     assert!(
-        programs >= counted - counted / 20 && programs <= counted * 2,
+        programs >= counted / 3 && programs <= counted * 3,
         "{counted} ns, {budget}"
     );
     let told = trace.warnings.iter();
@@ -403,6 +407,6 @@ fn a_budget_that_suffices_changes_nothing() -> Result<(), LabError> {
     assert_eq!(sample["one_in"], 1);
     let budget = trace.end.budget.as_ref().expect("a budget");
     assert_eq!(budget["sample_changes"], 0);
-    assert!(budget["programs_ns"].as_u64() > Some(0), "{budget}");
+    assert!(budget["own_ns"].as_u64() > Some(0), "{budget}");
     Ok(())
 }

@@ -299,7 +299,7 @@ pub(crate) struct CostArgs {
     pub(crate) sample: Option<NonZeroU32>,
     /// Take at most this part of the CPU time of all CPUs together: 2%, 0.5%
     ///
-    /// What the eBPF programs take, wherever they run, and what pktjourney itself takes are measured four times a second. When that
+    /// What the eBPF programs take, wherever they run, and what pktjourney itself takes are measured twice a second. When that
     /// is more, fewer flows are followed, as with a larger N of --sample; when there is room again, more. Each change is
     /// told, and cuts packets off that are on their way. Flows that are left out still cost a part: what that
     /// part is depends on --stages.

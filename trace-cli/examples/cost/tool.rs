@@ -131,7 +131,6 @@ fn floor(kinds: &str, stages: &str, idles: bool) -> Result<Loaded> {
         only_drops: false,
         stages,
         one_in: NonZeroU32::MIN,
-        statistics: false,
         log: false,
         floor: true,
     };

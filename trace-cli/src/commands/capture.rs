@@ -155,7 +155,7 @@ async fn live(
     let mut live = Live::new(loaded, preface.session.start_ns, probes.budget)
         .map_err(system("cannot watch the rings"))?;
     let mut learner = Learner::new();
-    drop_privileges().map_err(system("cannot give up privileges"))?;
+    drop_privileges(probes.budget.is_some()).map_err(system("cannot give up privileges"))?;
     let mut pipeline = Pipeline::begin(
         &preface,
         aim,

@@ -19,6 +19,11 @@ pub enum Failure {
     /// Loading.
     #[error("cannot attach to the kernel")]
     Load(#[from] loader::Error),
+    /// A budget, without what tells of its use.
+    #[error(
+        "a budget needs the kernel's run statistics of eBPF programs: CAP_SYS_ADMIN, or sysctl kernel.bpf_stats_enabled=1"
+    )]
+    Statistics(#[source] std::io::Error),
     /// A namespace named on the command line.
     #[error(transparent)]
     Netns(#[from] NetnsError),
@@ -47,7 +52,7 @@ impl Failure {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Obstacle(obstacle) => obstacle.exit_code(),
-            Self::Load(loader::Error::Statistics(_)) => 3,
+            Self::Statistics(_) => 3,
             Self::Offsets(_) | Self::Load(loader::Error::NothingAttached(_)) => 4,
             _ => 1,
         }

@@ -21,7 +21,7 @@ use crate::{
         offsets,
     },
     pipeline::{Preface, Report},
-    probe::{self, Loaded, Plan, State},
+    probe::{self, Loaded, Plan, State, account},
     session::{NotProbed, PlanRow, PlanState, SCHEMA_VERSION, Sample, Session},
     stack::meanwhile::{Moment, Watch},
 };
@@ -69,6 +69,10 @@ pub fn start(wanted: &Wanted<'_>) -> Result<Started, Failure> {
             netns::path(name)?;
         }
     }
+    if wanted.probes.budget.is_some() {
+        // only to see whether we may
+        account::statistics().map_err(Failure::Statistics)?;
+    }
     let reasons = DropReasons::from_kernel(&btf);
     let options = probe::Options {
         kinds: wanted.probes.kinds,
@@ -79,7 +83,6 @@ pub fn start(wanted: &Wanted<'_>) -> Result<Started, Failure> {
         only_drops: wanted.report == Report::Drops,
         stages: wanted.probes.stages,
         one_in: wanted.probes.sample.unwrap_or(NonZeroU32::MIN),
-        statistics: wanted.probes.budget.is_some(),
         log: wanted.log,
         floor: false,
     };

@@ -11,8 +11,9 @@ use rustix::thread::{
 const KEPT: CapabilitySet = CapabilitySet::BPF.union(CapabilitySet::SYSLOG);
 
 /// Gives up every capability but CAP_BPF and CAP_SYSLOG, for good, and for programs started later too.
-/// Threads started before keep theirs. Who has no CAP_BPF traces by CAP_SYS_ADMIN, and keeps that.
-pub fn drop_privileges() -> io::Result<()> {
+/// Threads started before keep theirs. Who has no CAP_BPF traces by CAP_SYS_ADMIN, and keeps that. For a budget it is kept, too, but
+/// in effect only inside of [`as_admin`].
+pub fn drop_privileges(budget: bool) -> io::Result<()> {
     let now = capabilities(None)?;
     let needed = if now.permitted.contains(CapabilitySet::BPF) {
         KEPT
@@ -23,15 +24,40 @@ pub fn drop_privileges() -> io::Result<()> {
         // refused where CAP_SETPCAP is missing: then it cannot be regained by exec either
         let _ = remove_capability_from_bounding_set(one);
     }
-    let kept = now.permitted.intersection(needed);
+    let reserve = if budget {
+        CapabilitySet::SYS_ADMIN
+    } else {
+        CapabilitySet::empty()
+    };
     set_capabilities(
         None,
         CapabilitySets {
-            effective: kept,
-            permitted: kept,
+            effective: now.permitted.intersection(needed),
+            permitted: now.permitted.intersection(needed | reserve),
             inheritable: CapabilitySet::empty(),
         },
     )?;
     set_no_new_privs(true)?;
     Ok(())
+}
+
+/// Does this with CAP_SYS_ADMIN in effect, if it was kept.
+pub fn as_admin<T>(what: impl FnOnce() -> T) -> T {
+    let before = capabilities(None);
+    if let Ok(before) = before {
+        let admin = before.permitted.intersection(CapabilitySet::SYS_ADMIN);
+        // where this is refused, so will be what it is for
+        let _ = set_capabilities(
+            None,
+            CapabilitySets {
+                effective: before.effective | admin,
+                ..before
+            },
+        );
+    }
+    let result = what();
+    if let Ok(before) = before {
+        let _ = set_capabilities(None, before);
+    }
+    result
 }

@@ -18,7 +18,7 @@ use crate::kernel::netns;
 
 use super::{
     Kind, Kinds, Plan, Row, StageSet, State,
-    account::{self, Watched},
+    account::Watched,
     attach::attach,
     netfilter::{Bookends, FAMILIES, HOOKS},
 };
@@ -56,8 +56,6 @@ pub struct Options {
     pub stages: StageSet,
     /// One flow in so many is followed, where `config.sample` says that not all are.
     pub one_in: NonZeroU32,
-    /// Let the kernel count the time in the programs.
-    pub statistics: bool,
     /// Let the programs log (aya-log). Otherwise the verifier removes the code.
     pub log: bool,
     /// Attach programs that only read the clock, at the same hooks: the least that any tracer costs (`cargo xtask bench`).
@@ -82,22 +80,14 @@ pub enum Error {
     /// No probe could be attached.
     #[error("this kernel accepted none of our probes; the first refusal: {0}")]
     NothingAttached(String),
-    /// The kernel does not count the time in programs for us.
-    #[error(
-        "a budget needs the kernel's run statistics of eBPF programs: CAP_SYS_ADMIN, or sysctl kernel.bpf_stats_enabled=1"
-    )]
-    Statistics(#[source] io::Error),
     /// The list of CPUs cannot be read.
     #[error("cannot read the list of CPUs")]
     Cpus(#[source] io::Error),
 }
 
 impl Error {
-    /// Whether it is the kernel that says "not permitted" to a map or a program.
+    /// Whether it is the kernel that says "not permitted".
     pub fn is_permission(&self) -> bool {
-        if let Self::Statistics(_) = self {
-            return false;
-        }
         let mut cause: Option<&dyn std::error::Error> = Some(self);
         while let Some(error) = cause {
             if let Some(error) = error.downcast_ref::<io::Error>() {
@@ -124,17 +114,10 @@ pub struct Loaded {
     bookends: Vec<OwnedFd>,
     watched: Watched,
     one_in: NonZeroU32,
-    /// The kernel counts the time in programs while this lives.
-    _statistics: Option<OwnedFd>,
 }
 
 /// Loads and attaches everything that the catalogue names and this kernel takes.
 pub fn load(options: &Options) -> Result<Loaded, Error> {
-    let statistics = if options.statistics {
-        account::statistics().map_err(Error::Statistics)?
-    } else {
-        None
-    };
     // aya's loader reads the kernel's BTF for itself, wanted or not: 40 ms each.
     let (mut loader, btf) = thread::scope(|scope| {
         let btf = scope.spawn(Btf::from_sys_fs);
@@ -196,7 +179,6 @@ pub fn load(options: &Options) -> Result<Loaded, Error> {
         bookends,
         watched,
         one_in: options.one_in,
-        _statistics: statistics,
     })
 }
 
@@ -391,7 +373,7 @@ impl Loaded {
         self.watched.missed()
     }
 
-    /// Nanoseconds in all attached programs, with [`Options::statistics`].
+    /// Nanoseconds in all attached programs, as far as the kernel [counted](super::account::statistics).
     pub fn programs_ns(&self) -> u64 {
         self.watched.ns()
     }

@@ -7,12 +7,8 @@ use rustix::event::epoll;
 use tokio::io::unix::AsyncFd;
 use trace_ebpf::{COUNTERS, Counter};
 
-use crate::{
-    budget::{Governor, Share, Spent},
-    kernel::clock::{monotonic_ns, process_cpu_ns},
-    probe::Loaded,
-    source::item::Item,
-};
+use super::{item::Item, spending::Spending};
+use crate::{budget::Share, kernel::clock::monotonic_ns, probe::Loaded};
 
 /// While packets flow, slots are swept and rings are drained this often.
 const BUSY: Duration = Duration::from_millis(10);
@@ -34,8 +30,6 @@ const RECORD_HEAD: usize = 8;
 
 /// The kernel is asked this often what it did not run: one system call for each program.
 const ASK_NS: u64 = 1_000_000_000;
-/// … and this often what a trace with a budget has taken.
-const PERIOD_NS: u64 = 250_000_000;
 
 /// Attached probes and their rings.
 pub struct Live {
@@ -49,16 +43,6 @@ pub struct Live {
     missed: u64,
     asked: u64,
     spending: Option<Spending>,
-}
-
-/// What a trace with a budget has taken.
-struct Spending {
-    governor: Governor,
-    /// In the programs and in this process when it began: not in the account.
-    before: Spent,
-    /// Since then, when it was asked last, and when that was.
-    spent: Spent,
-    at: u64,
 }
 
 impl Live {
@@ -141,7 +125,7 @@ impl Live {
         self.drain(now, &mut each)?;
         self.ask(now);
         if let Some(spending) = &mut self.spending {
-            spending.ask(now, &self.loaded);
+            spending.end(self.loaded.cpus());
         }
         let mut counters = self.counters();
         counters[Counter::SegmentsLost as usize] += unsent(&counters);
@@ -173,23 +157,13 @@ impl Live {
         self.asked = now;
     }
 
-    /// At the end of a period of a trace with a budget: what it took decides how many flows are followed in the next.
+    /// A trace with a budget keeps to it; each period's end is told.
     fn settle<E>(&mut self, each: &mut impl FnMut(Item<'_>) -> Result<(), E>) -> Result<(), E> {
-        let Some(spending) = &mut self.spending else {
-            return Ok(());
-        };
-        let now = monotonic_ns();
-        if now.saturating_sub(spending.at) < PERIOD_NS {
-            return Ok(());
+        let spending = self.spending.as_mut();
+        if spending.is_some_and(|spending| spending.look(&mut self.loaded)) {
+            each(self.tick())?;
         }
-        let took = spending.ask(now, &self.loaded);
-        let one_in = self.loaded.one_in();
-        let next = spending.governor.next(took, one_in);
-        if next != one_in {
-            // what the kernel refuses is not told either: `one_in` is what it took
-            let _ = self.loaded.follow(next);
-        }
-        each(self.tick())
+        Ok(())
     }
 
     fn tick(&self) -> Item<'static> {
@@ -203,7 +177,8 @@ impl Live {
     pub fn counters(&self) -> [u64; COUNTERS as usize] {
         let mut counters = self.loaded.counters();
         counters[Counter::Missed as usize] += self.missed;
-        if let Some(Spending { spent, at, .. }) = self.spending {
+        if let Some(spending) = &self.spending {
+            let (spent, at) = spending.spent();
             counters[Counter::ProgramsNs as usize] = spent.programs_ns;
             counters[Counter::OwnNs as usize] = spent.own_ns;
             counters[Counter::SpentAt as usize] = at;
@@ -215,34 +190,6 @@ impl Live {
     /// How often the kernel did not run which of our programs; those that missed nothing are left out.
     pub fn missed(&self) -> BTreeMap<&str, u64> {
         self.loaded.missed()
-    }
-}
-
-impl Spending {
-    fn new(share: Share, loaded: &Loaded) -> Self {
-        Self {
-            governor: Governor::new(share, loaded.one_in()),
-            before: taken(loaded),
-            spent: Spent::default(),
-            at: monotonic_ns(),
-        }
-    }
-
-    /// Looks what was taken until now; gives what share of the CPUs' time that is since it looked last.
-    fn ask(&mut self, now: u64, loaded: &Loaded) -> Share {
-        let last = (self.spent, self.at);
-        self.spent = taken(loaded).since(self.before);
-        self.at = now;
-        let passed = now.saturating_sub(last.1);
-        self.spent.since(last.0).share(passed, loaded.cpus())
-    }
-}
-
-/// What the programs and this process have taken ever.
-fn taken(loaded: &Loaded) -> Spent {
-    Spent {
-        programs_ns: loaded.programs_ns(),
-        own_ns: process_cpu_ns(),
     }
 }
 

@@ -3,3 +3,4 @@ pub mod item;
 pub mod live;
 pub mod names;
 pub mod recording;
+mod spending;
