@@ -5,7 +5,7 @@ use std::{
     os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd},
 };
 
-use pktjourney::{kernel, probe::account};
+use pktjourney::{kernel, probe::counts};
 
 const BPF_PROG_LOAD: u32 = 5;
 const BPF_PROG_TEST_RUN: u32 = 10;
@@ -111,17 +111,17 @@ fn the_kernel_says_what_it_did_not_run() -> io::Result<()> {
     }
     const RUNS: u64 = 10;
     let program = load()?;
-    assert_eq!(account::of(program.as_fd())?.missed, Some(0));
+    assert_eq!(counts::of(program.as_fd())?.missed, Some(0));
     let link = attach(&program)?;
     // Run by us, it faults; so the tracepoint runs it; so it faults again, and is not run.
     for _ in 0..RUNS {
         run(&program)?;
     }
     drop(link);
-    let missed = account::of(program.as_fd())?.missed;
+    let missed = counts::of(program.as_fd())?.missed;
     // Others' page faults inside the kernel count, too.
     assert!(missed >= Some(RUNS), "{missed:?}");
     let file = std::fs::File::open("/dev/null")?;
-    assert!(account::of(file.as_fd()).is_err());
+    assert!(counts::of(file.as_fd()).is_err());
     Ok(())
 }

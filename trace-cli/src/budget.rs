@@ -8,7 +8,10 @@ use std::{fmt, num::NonZeroU32};
 use serde::{Deserialize, Serialize};
 use trace_ebpf::Counter;
 
-use crate::source::item::{Counters, counter};
+use crate::{
+    session::Session,
+    source::item::{Counters, counter},
+};
 
 /// A part of the CPU time that all CPUs of the host have, in millionths.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -179,8 +182,15 @@ pub struct Account {
 }
 
 impl Teller {
+    /// For a trace with a budget.
+    pub fn of(session: &Session) -> Option<Self> {
+        let most = session.sample.map_or(1, |sample| sample.one_in);
+        let most = NonZeroU32::new(most).unwrap_or(NonZeroU32::MIN);
+        Some(Self::new(session.budget?, session.start_ns, most))
+    }
+
     /// A stream that began then, with one flow in `most` followed.
-    pub const fn new(budget: Budget, start: u64, most: NonZeroU32) -> Self {
+    const fn new(budget: Budget, start: u64, most: NonZeroU32) -> Self {
         Self {
             budget,
             least: Governor::new(budget.share, most).least().get(),

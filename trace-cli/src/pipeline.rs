@@ -6,7 +6,7 @@
 //!
 //! What comes out depends on the items and on nothing else: so a recording gives what the live run gave.
 
-use std::{io, num::NonZeroU32, time::Duration};
+use std::{io, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use trace_ebpf::Hook;
@@ -139,14 +139,7 @@ impl<S: Sink> Pipeline<S> {
             matched: 0,
             moments: (None, None),
             sample: preface.session.sample,
-            budget: preface.session.budget.map(|budget| {
-                let most = preface
-                    .session
-                    .sample
-                    .and_then(|sample| NonZeroU32::new(sample.one_in));
-                let most = most.unwrap_or(NonZeroU32::MIN);
-                Teller::new(budget, preface.session.start_ns, most)
-            }),
+            budget: Teller::of(&preface.session),
             start: preface.session.start_ns,
             first: Some(preface.session.start_ns),
             last: preface.session.start_ns,

@@ -21,7 +21,7 @@ use crate::{
         offsets,
     },
     pipeline::{Preface, Report},
-    probe::{self, Loaded, Plan, State, account},
+    probe::{self, Loaded, Plan, State, counts},
     session::{NotProbed, PlanRow, PlanState, SCHEMA_VERSION, Sample, Session},
     stack::meanwhile::{Moment, Watch},
 };
@@ -71,7 +71,7 @@ pub fn start(wanted: &Wanted<'_>) -> Result<Started, Failure> {
     }
     if wanted.probes.budget.is_some() {
         // only to see whether we may
-        account::statistics().map_err(Failure::Statistics)?;
+        counts::statistics().map_err(Failure::Statistics)?;
     }
     let reasons = DropReasons::from_kernel(&btf);
     let options = probe::Options {

@@ -18,8 +18,8 @@ use crate::kernel::switches::Switches;
 
 use super::{
     Kind, Kinds, Options, Row, StageSet, State,
-    account::Watched,
     catalogue::{CATALOGUE, Spec, Target},
+    counts::Watched,
 };
 
 /// Attaches all that the catalogue names, `options` want and this kernel takes, and says in `rows` how it went. What is given

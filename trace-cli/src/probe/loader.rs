@@ -18,8 +18,8 @@ use crate::kernel::netns;
 
 use super::{
     Kind, Kinds, Plan, Row, StageSet, State,
-    account::Watched,
     attach::attach,
+    counts::Watched,
     netfilter::{Bookends, FAMILIES, HOOKS},
 };
 
@@ -373,7 +373,7 @@ impl Loaded {
         self.watched.missed()
     }
 
-    /// Nanoseconds in all attached programs, as far as the kernel [counted](super::account::statistics).
+    /// Nanoseconds in all attached programs, as far as the kernel [counted](super::counts::statistics).
     pub fn programs_ns(&self) -> u64 {
         self.watched.ns()
     }

@@ -1,9 +1,9 @@
 //! Probes: what can be hooked ([`catalogue`]), by which kind ([`kind`]), what this kernel took of it
 //! ([`plan`]), which of it is wanted ([`stage_set`]), and the code that loads and attaches ([`loader`], `attach`, `netfilter`).
 
-pub mod account;
 mod attach;
 pub mod catalogue;
+pub mod counts;
 pub mod kind;
 pub mod loader;
 mod netfilter;

@@ -11,7 +11,7 @@ use crate::{
         clock::{monotonic_ns, process_cpu_ns},
         privileges::as_admin,
     },
-    probe::{Loaded, account},
+    probe::{Loaded, counts},
 };
 
 /// What was taken is looked at this often.
@@ -69,7 +69,7 @@ impl Spending {
                 // the first one at once, so that a short trace has one
                 let first = self.rate.1 == 0;
                 if (first || now.saturating_sub(self.at) + WINDOW_NS >= PERIOD_NS)
-                    && let Ok(statistics) = as_admin(account::statistics)
+                    && let Ok(statistics) = as_admin(counts::statistics)
                 {
                     self.counting = Counting::Window {
                         since: now,

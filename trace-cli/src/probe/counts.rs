@@ -14,18 +14,18 @@ use crate::kernel::bpf;
 
 /// Of one program.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Account {
+pub struct Counts {
     /// How often the kernel skipped it (`recursion_misses`); `None` where it does not count that.
     pub missed: Option<u64>,
     /// Nanoseconds in it while statistics were on (`run_time_ns`).
     pub ns: u64,
 }
 
-/// The program's account.
+/// What it counts of this program.
 ///
 /// # Errors
 /// The descriptor is no program's, or the kernel refuses.
-pub fn of(program: BorrowedFd<'_>) -> io::Result<Account> {
+pub fn of(program: BorrowedFd<'_>) -> io::Result<Counts> {
     /// `union bpf_attr` for BPF_OBJ_GET_INFO_BY_FD.
     #[repr(C)]
     struct Attr {
@@ -44,7 +44,7 @@ pub fn of(program: BorrowedFd<'_>) -> io::Result<Account> {
     unsafe { bpf::call(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD as u32, &mut attr)? };
     // The kernel says how much it knows.
     let known = mem::offset_of!(bpf_prog_info, recursion_misses) + size_of::<u64>();
-    Ok(Account {
+    Ok(Counts {
         missed: (attr.info_len as usize >= known).then_some(info.recursion_misses),
         ns: info.run_time_ns,
     })
@@ -76,7 +76,7 @@ impl Watched {
         Ok(())
     }
 
-    fn accounts(&self) -> impl Iterator<Item = (&str, Account)> {
+    fn counts(&self) -> impl Iterator<Item = (&str, Counts)> {
         self.0
             .iter()
             .filter_map(|(name, program)| Some((name.as_str(), of(program.as_fd()).ok()?)))
@@ -85,8 +85,8 @@ impl Watched {
     /// What each was not run for, those that missed something only.
     pub(super) fn missed(&self) -> BTreeMap<&str, u64> {
         let mut sum = BTreeMap::new();
-        for (name, account) in self.accounts() {
-            if let Some(missed @ 1..) = account.missed {
+        for (name, counts) in self.counts() {
+            if let Some(missed @ 1..) = counts.missed {
                 *sum.entry(name).or_default() += missed;
             }
         }
@@ -95,6 +95,6 @@ impl Watched {
 
     /// Nanoseconds in all of them.
     pub(super) fn ns(&self) -> u64 {
-        self.accounts().map(|(_, account)| account.ns).sum()
+        self.counts().map(|(_, counts)| counts.ns).sum()
     }
 }
