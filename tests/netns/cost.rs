@@ -370,8 +370,14 @@ fn a_budget_that_is_too_small_is_neared_by_following_fewer() -> Result<(), LabEr
     let budget = trace.end.budget.take().expect("a budget");
     let number = |name: &str| budget[name].as_u64().unwrap_or_else(|| panic!("{budget}"));
     let programs = number("programs_ns");
+    // an estimate: on an emulated machine 20 ms hold few packets
+    let doubt = if std::env::var_os("PKTJOURNEY_VM").is_some() {
+        10
+    } else {
+        3
+    };
     assert!(
-        programs >= counted / 3 && programs <= counted * 3,
+        programs >= counted / doubt && programs <= counted * doubt,
         "{counted} ns, {budget}"
     );
     let told = trace.warnings.iter();

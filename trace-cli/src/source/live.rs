@@ -109,6 +109,10 @@ impl Live {
 
     /// Detaches everything: no more packets are seen.
     pub fn stop(&mut self) {
+        // that takes its time, too
+        if let Some(spending) = &mut self.spending {
+            spending.end(self.loaded.cpus());
+        }
         self.loaded.detach();
     }
 

@@ -101,10 +101,11 @@ impl Spending {
         }
     }
 
-    /// The trace is over: the last period ends now.
+    /// A last period ends now; from here on no programs run.
     pub(super) fn end(&mut self, cpus: u32) {
         self.counting = Counting::Pause;
         self.add(monotonic_ns(), cpus);
+        self.rate = (0, 1);
     }
 
     /// A period ended: gives what share of the CPUs' time it took.
