@@ -125,7 +125,8 @@ impl Governor {
             (self.raised, self.quiet) = (false, 0);
             let times = took.0.div_ceil(self.budget.0.max(1));
             let fewer = one_in.get().saturating_mul(times.next_power_of_two());
-            return NonZeroU32::new(fewer).map_or(self.least(), |fewer| fewer.min(self.least()));
+            let least = least(self.most);
+            return NonZeroU32::new(fewer).map_or(least, |fewer| fewer.min(least));
         }
         // less than four fifths
         let room = u64::from(took.0) * 5 < u64::from(self.budget.0) * 4;
@@ -146,11 +147,11 @@ impl Governor {
         (self.raised, self.quiet) = (true, 0);
         NonZeroU32::new(one_in.get() / 2).map_or(self.most, |half| half.max(self.most))
     }
+}
 
-    /// The fewest that are followed.
-    const fn least(&self) -> NonZeroU32 {
-        self.most.saturating_mul(LEAST)
-    }
+/// The fewest that are followed, where one in `most` is wanted.
+const fn least(most: NonZeroU32) -> NonZeroU32 {
+    most.saturating_mul(LEAST)
 }
 
 /// Follows the counters of a stream, and says what became of the budget.
@@ -193,7 +194,7 @@ impl Teller {
     const fn new(budget: Budget, start: u64, most: NonZeroU32) -> Self {
         Self {
             budget,
-            least: Governor::new(budget.share, most).least().get(),
+            least: least(most).get(),
             at: start,
             spent: Spent {
                 programs_ns: 0,

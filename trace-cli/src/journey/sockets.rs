@@ -280,46 +280,20 @@ impl Sockets {
         found
     }
 
-    /// … with this one, if it is there and fits. Those before it were read, too, and nobody knows when.
-    pub(super) fn read_datagram_at(
-        &mut self,
-        sk: u64,
-        named: Option<Ref>,
-        fits: impl FnMut(Ref) -> Fit,
-    ) -> Option<Ref> {
-        let place = self.place_of(sk, named)?;
-        self.read_up_to(sk, place + 1, fits)
-    }
-
-    /// … with the one before this.
-    pub(super) fn read_datagram_before(
-        &mut self,
-        sk: u64,
-        named: Option<Ref>,
-        fits: impl FnMut(Ref) -> Fit,
-    ) -> Option<Ref> {
-        let place = self.place_of(sk, named)?;
-        self.read_up_to(sk, place, fits)
-    }
-
-    /// … with the last of those that were there.
-    pub(super) fn read_last_datagram(
-        &mut self,
-        sk: u64,
-        mut fits: impl FnMut(Ref) -> Fit,
-    ) -> Option<Ref> {
+    /// The place of this datagram in its socket's queue.
+    pub(super) fn place_of(&self, sk: u64, datagram: Ref) -> Option<usize> {
         let queue = self.datagrams.get(&sk)?;
-        let place = queue.iter().rposition(|&r| fits(r) == Fit::This)?;
-        self.read_up_to(sk, place + 1, fits)
+        queue.iter().position(|&r| r == datagram)
     }
 
-    fn place_of(&self, sk: u64, named: Option<Ref>) -> Option<usize> {
+    /// The place of the last one in a socket's queue that `fits`.
+    pub(super) fn last_place(&self, sk: u64, mut fits: impl FnMut(Ref) -> Fit) -> Option<usize> {
         let queue = self.datagrams.get(&sk)?;
-        queue.iter().position(|&r| Some(r) == named)
+        queue.iter().rposition(|&r| fits(r) == Fit::This)
     }
 
-    /// So many have left a socket's queue: gives the last of them, if it fits.
-    fn read_up_to(
+    /// So many have left a socket's queue: gives the last of them, if it `fits`. The others were read, too, and nobody knows when.
+    pub(super) fn read_up_to(
         &mut self,
         sk: u64,
         count: usize,

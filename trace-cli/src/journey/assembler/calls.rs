@@ -156,7 +156,7 @@ impl Assembler {
         }
         let named = self.slab.of_skb(record.start);
         let slab = &mut self.slab;
-        let fits = |r| {
+        let mut fits = |r| {
             let Some(open) = slab.get_mut(r) else {
                 return Fit::Gone;
             };
@@ -173,12 +173,19 @@ impl Assembler {
                 _ => Fit::NotYet,
             }
         };
-        let sk = record.sk;
+        let (sk, sockets) = (record.sk, &mut self.sockets);
+        let place = named.and_then(|datagram| sockets.place_of(sk, datagram));
         let read = match (record.op, record.start) {
-            (SocketOp::DatagramAt, _) => self.sockets.read_datagram_at(sk, named, fits),
-            (SocketOp::DatagramBefore, 0) => self.sockets.read_last_datagram(sk, fits),
-            (SocketOp::DatagramBefore, _) => self.sockets.read_datagram_before(sk, named, fits),
-            _ => self.sockets.read_datagram(sk, fits),
+            (SocketOp::DatagramAt, _) => {
+                place.and_then(|place| sockets.read_up_to(sk, place + 1, fits))
+            }
+            (SocketOp::DatagramBefore, 0) => sockets
+                .last_place(sk, &mut fits)
+                .and_then(|last| sockets.read_up_to(sk, last + 1, fits)),
+            (SocketOp::DatagramBefore, _) => {
+                place.and_then(|place| sockets.read_up_to(sk, place, fits))
+            }
+            _ => sockets.read_datagram(sk, fits),
         };
         if let Some(journey) = read {
             self.read_datagram(journey, end, record);
