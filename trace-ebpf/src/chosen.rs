@@ -5,7 +5,7 @@ use core::ptr::{addr_of, read_volatile, write_volatile};
 use aya_ebpf::{macros::map, maps::Array};
 use trace_ebpf::{FOLLOWED_SOCKETS, sample};
 
-use crate::packet::Packet;
+use crate::{maps::spread, packet::Packet};
 
 /// [`sample::limit`] of what is followed now. User space may change it while we are at work.
 #[map]
@@ -43,7 +43,7 @@ pub unsafe fn chosen(ethertype: u16, bytes: *const u8) -> bool {
 
 #[inline(always)]
 fn place(socket: u64) -> usize {
-    ((socket >> 6).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as usize & (FOLLOWED_SOCKETS - 1)
+    (spread(socket) >> 40) as usize & (FOLLOWED_SOCKETS - 1)
 }
 
 /// The socket has a packet that is followed.

@@ -304,8 +304,13 @@ pub fn caller(pid: u32) -> Option<*mut Caller> {
 /// The place of the NAPI at this address.
 #[inline(always)]
 pub fn scheduled(napi: u64) -> Option<*mut Scheduled> {
-    let spread = (napi >> 6).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    SCHEDULED.get_ptr_mut((spread >> 32) as u32 & (NAPIS - 1))
+    SCHEDULED.get_ptr_mut((spread(napi) >> 32) as u32 & (NAPIS - 1))
+}
+
+/// The bits of a structure's address, spread over the upper ones: for tables that are direct-mapped by it.
+#[inline(always)]
+pub const fn spread(address: u64) -> u64 {
+    (address >> 6).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 #[inline(always)]

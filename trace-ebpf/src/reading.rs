@@ -13,7 +13,10 @@ use core::ptr::{addr_of, addr_of_mut, read_volatile, write_volatile};
 use aya_ebpf::{macros::map, maps::Array};
 use trace_ebpf::{READINGS_KEPT, Reading};
 
-use crate::memory::{Helper, Memory};
+use crate::{
+    maps::spread,
+    memory::{Helper, Memory},
+};
 
 /// By socket, direct-mapped by address. One that is forgotten is as one that was never read; user space forgets all when it follows
 /// fewer flows, for then not every `recv()` is looked at any more.
@@ -81,8 +84,7 @@ pub fn soil(sk: u64) {
 
 #[inline(always)]
 fn reading(sk: u64) -> Option<*mut Reading> {
-    let spread = (sk >> 6).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let place = (spread >> 40) as usize & (READINGS_KEPT - 1);
+    let place = (spread(sk) >> 40) as usize & (READINGS_KEPT - 1);
     // SAFETY: the mask keeps the index inside.
     Some(unsafe { READINGS.get_ptr_mut(0)?.cast::<Reading>().add(place) })
 }

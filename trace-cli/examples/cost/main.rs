@@ -41,48 +41,9 @@ fn main() -> Result<()> {
     let pair = Pair::new(Addresses::unique())?;
     let statistics = plan.hooks.then(Statistics::enable).transpose()?;
     if plan.interleaved {
-        for round in 0..plan.rounds {
-            let first = round % plan.tools.len().max(1);
-            let (later, sooner) = plan.tools.split_at(first);
-            for tool in sooner.iter().chain(later) {
-                let beside: Vec<Took> = plan
-                    .loads
-                    .iter()
-                    .map(|load| warm(&pair, load)?.run(load.count))
-                    .collect::<Result<_>>()?;
-                let mut beside = beside.iter();
-                under(
-                    tool,
-                    &pair,
-                    |line, load| {
-                        let took = line.run(load.count)?;
-                        say(tool, load, round, &took, beside.next(), None);
-                        Ok(())
-                    },
-                    &plan.loads,
-                )?;
-            }
-        }
+        by_turns(&plan, &pair)?;
     } else {
-        for tool in &plan.tools {
-            under(
-                tool,
-                &pair,
-                |line, load| {
-                    for round in 0..plan.rounds {
-                        let before = statistics.as_ref().map(Statistics::read).transpose()?;
-                        let took = line.run(load.count)?;
-                        let hooks = match (&statistics, before) {
-                            (Some(statistics), Some(before)) => Some(statistics.since(&before)?),
-                            _ => None,
-                        };
-                        say(tool, load, round, &took, None, hooks);
-                    }
-                    Ok(())
-                },
-                &plan.loads,
-            )?;
-        }
+        one_by_one(&plan, &pair, statistics.as_ref())?;
     }
     if let Some(tool) = &plan.ring {
         for load in &plan.loads {
@@ -92,12 +53,52 @@ fn main() -> Result<()> {
     Ok(())
 }
 
+/// All tools in each round, each just after nothing at all; each round begins with another one.
+fn by_turns(plan: &Plan, pair: &Pair) -> Result<()> {
+    for round in 0..plan.rounds {
+        let first = round % plan.tools.len().max(1);
+        let (later, sooner) = plan.tools.split_at(first);
+        for tool in sooner.iter().chain(later) {
+            let beside = plan.loads.iter();
+            let beside: Vec<Took> = beside
+                .map(|load| warm(pair, load)?.run(load.count))
+                .collect::<Result<_>>()?;
+            let mut beside = beside.iter();
+            under(tool, pair, &plan.loads, |line, load| {
+                let took = line.run(load.count)?;
+                say(tool, load, round, &took, beside.next(), None);
+                Ok(())
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// Each tool is started once and keeps its rounds.
+fn one_by_one(plan: &Plan, pair: &Pair, statistics: Option<&Statistics>) -> Result<()> {
+    for tool in &plan.tools {
+        under(tool, pair, &plan.loads, |line, load| {
+            for round in 0..plan.rounds {
+                let before = statistics.map(Statistics::read).transpose()?;
+                let took = line.run(load.count)?;
+                let hooks = match (statistics, before) {
+                    (Some(statistics), Some(before)) => Some(statistics.since(&before)?),
+                    _ => None,
+                };
+                say(tool, load, round, &took, None, hooks);
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
 /// Starts the tool, does this with a line for each load, and stops it.
 fn under(
     tool: &Tool,
     pair: &Pair,
-    mut measure: impl FnMut(&Line<'_>, &Load) -> Result<()>,
     loads: &[Load],
+    mut measure: impl FnMut(&Line<'_>, &Load) -> Result<()>,
 ) -> Result<()> {
     let under = match Under::start(tool, pair) {
         Ok(under) => under,
